@@ -1,0 +1,149 @@
+"""A document as Docmill sees it: its record, its text in blocks, the chunks that are searched."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from shared.tasks import Value
+
+
+class DocumentStatus(StrEnum):
+    PENDING = "pending"
+    STORED = "stored"
+    INGESTED = "ingested"
+
+
+class Document(Value):
+    """One row of `documents`, as the contract shows it, and where its file and text lie."""
+
+    document_id: str
+    client_id: str
+    filename: str
+    content_type: str
+    size: int
+    sha256: str | None = None
+    status: DocumentStatus = DocumentStatus.STORED
+    pages: int | None = None
+    chunks: int | None = None
+    embedding_model: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+    # Not shown.
+    blob: str
+    """Full name of the file in the container, under the client's prefix."""
+    markdown_blob: str | None = None
+    title: str | None = None
+
+    def public(self) -> dict[str, object]:
+        return self.model_dump(mode="json", exclude={"blob", "markdown_blob", "title"})
+
+
+class Block(Value):
+    """A piece of a converted document, in reading order. `level` is a heading's, 1 the highest."""
+
+    kind: Literal["heading", "text", "list_item", "table", "code"]
+    text: str
+    """Plain text; a table is Markdown."""
+    level: int | None = None
+    page: int | None = None
+    """1-based page, sheet or slide; None where the format has none."""
+
+
+class ConvertedDocument(Value):
+    """What a converter makes of a file. `pages` is None where the format has no pages."""
+
+    format: str
+    title: str | None = None
+    pages: int | None = None
+    blocks: tuple[Block, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def characters(self) -> int:
+        return sum(len(block.text) for block in self.blocks)
+
+    def markdown(self) -> str:
+        return "\n\n".join(_markdown(block) for block in self.blocks) + "\n"
+
+
+def _markdown(block: Block) -> str:
+    if block.kind == "heading":
+        return f"{'#' * min(block.level or 1, 6)} {block.text}"
+    if block.kind == "list_item":
+        return f"- {block.text}"
+    if block.kind == "code":
+        return f"```\n{block.text}\n```"
+    return block.text
+
+
+class Chunk(Value):
+    """A piece of a document that fits the embedding model. `headings` lead from the top to it."""
+
+    chunk_index: int
+    content: str
+    page: int | None
+    headings: tuple[str, ...]
+    tokens: int
+
+    @property
+    def embedded_text(self) -> str:
+        """What the model embeds: the heading path gives a short passage its subject."""
+        return "\n".join((" > ".join(self.headings), self.content)) if self.headings else self.content
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of what is embedded: equal texts of one client and model share one embedding."""
+        return hashlib.sha256(self.embedded_text.encode()).hexdigest()
+
+
+class EmbeddedChunk(Value):
+    chunk: Chunk
+    embedding: tuple[float, ...]
+
+
+class Match(Value):
+    """One search hit, as the contract shows it."""
+
+    chunk_id: str
+    document_id: str
+    filename: str
+    content: str
+    score: float
+    page: int | None
+    headings: tuple[str, ...]
+    chunk_index: int
+
+
+class StoredChunk(Value):
+    chunk_id: str
+    document_id: str
+    chunk_index: int
+    content: str
+    page: int | None
+    headings: tuple[str, ...]
+    tokens: int
+
+
+class StoredSummary(Value):
+    document_id: str
+    summary: str
+    model: str
+    created_at: datetime
+
+
+def document_id_of_upload(client_id: str, filename: str, sha256: str) -> str:
+    """The same name and content of one client is the same document."""
+    return _document_id("upload", client_id, filename, sha256)
+
+
+def document_id_of_blob(client_id: str, blob: str) -> str:
+    """One blob name of one client is one document, whatever it holds at the moment."""
+    return _document_id("blob", client_id, blob)
+
+
+def _document_id(*parts: str) -> str:
+    return f"doc-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}"

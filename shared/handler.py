@@ -1,0 +1,56 @@
+"""What a task handler is, and all that it may touch.
+
+A handler is a module in `handlers/` with four names:
+
+    STAGES   {"download": 5, "convert": 55, ...}: its stages in order, with their share of the work in percent
+    Payload  a pydantic model: what a caller sends (unknown members are refused)
+    Result   a pydantic model: what `run` returns, stored as the task's result
+    run      (payload, ctx) -> Result
+
+It raises errors of `shared.errors`; the runner decides what becomes of the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from shared.ports import BlobStore, Converter, DocumentStore, LanguageModel
+
+
+class Context(Protocol):
+    """One attempt of one task. Nothing here outlives it."""
+
+    @property
+    def client_id(self) -> str: ...
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def blobs(self) -> BlobStore: ...
+    @property
+    def documents(self) -> DocumentStore: ...
+    @property
+    def converter(self) -> Converter: ...
+    @property
+    def models(self) -> LanguageModel: ...
+
+    def progress(self, stage: str, done: int, total: int, message: str) -> None:
+        """Says how far the stage is, and is the checkpoint: raises TaskTimeout after the deadline, and what
+        stops the attempt when the task was cancelled or its lease lost. Cheap enough for every page."""
+
+    def remaining(self) -> float:
+        """Seconds until the deadline of this attempt; raises like `progress` when there are none."""
+
+
+class Handler(Protocol):
+    """A module of `handlers/`, as the registry hands it out."""
+
+    STAGES: Mapping[str, int]
+    Payload: type[BaseModel]
+    Result: type[BaseModel]
+
+    def run(self, payload: Any, ctx: Context) -> BaseModel: ...

@@ -1,0 +1,129 @@
+"""What lies on the queues, and the one place that knows its wire form (UTF-8 JSON, base64 around it)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from shared.errors import InvalidJson, InvalidPayload, PayloadTooLarge
+from shared.tasks import TASK_ID_PATTERN, Task, Value
+
+V = TypeVar("V", bound=Value)
+
+MAX_PAYLOAD_BYTES = 32 * 1024
+LARGE_PAYLOAD_BYTES = 16 * 1024
+MAX_MESSAGE_BYTES = 48 * 1024
+"""A queue message may be 64 KiB on the wire, that is 48 KiB before base64."""
+
+
+def payload_size(payload: dict[str, Any]) -> int:
+    """Bytes of the payload as it goes over the wire. Raises PayloadTooLarge above 32 KiB."""
+    size = len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > MAX_PAYLOAD_BYTES:
+        raise PayloadTooLarge(
+            f"The payload is {size} bytes of JSON, the limit is {MAX_PAYLOAD_BYTES}. "
+            "Upload large content as a document and send its id."
+        )
+    return size
+
+
+class TaskMessage(Value):
+    """A nudge to run a task now, complete in itself so that any producer may write one."""
+
+    schema_version: Literal[1] = 1
+    task_id: str | None = Field(default=None, pattern=TASK_ID_PATTERN)
+    task_type: str = Field(min_length=1, max_length=64)
+    client_id: str | None = None
+    payload: dict[str, Any]
+    webhook_url: str | None = Field(default=None, max_length=2048)
+    priority: Literal["normal"] = "normal"
+    seq: int = Field(default=1, ge=1)
+    created_at: datetime | None = None
+    traceparent: str | None = Field(default=None, max_length=128)
+
+    @classmethod
+    def of(cls, task: Task) -> TaskMessage:
+        return cls(
+            task_id=task.task_id,
+            task_type=task.task_type,
+            client_id=task.client_id,
+            payload=task.payload,
+            webhook_url=task.webhook.url if task.webhook else None,
+            seq=task.seq,
+            created_at=task.created_at,
+            traceparent=task.traceparent,
+        )
+
+    def encode(self) -> bytes:
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def decode(cls, body: bytes) -> TaskMessage:
+        """Raises InvalidJson, InvalidPayload or PayloadTooLarge, each saying what a producer has to mend."""
+        message = decode_json(cls, body)
+        payload_size(message.payload)
+        return message
+
+
+class DeliveryMessage(Value):
+    """One webhook event on its way to one endpoint. The URL stays in the row: it may hold a secret."""
+
+    webhook_id: str
+    client_id: str
+    task_id: str
+    sequence: int
+    body: str
+    """The exact bytes that are signed and sent, as text."""
+    attempt: int = 1
+
+    def encode(self) -> bytes:
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def decode(cls, body: bytes) -> DeliveryMessage:
+        return decode_json(cls, body)
+
+
+def decode_json(kind: type[V], body: bytes) -> V:
+    try:
+        data = json.loads(body)
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJson("The message is not UTF-8 JSON.") from error
+    if not isinstance(data, dict):
+        raise InvalidPayload("The message is not a JSON object.")
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise invalid_payload(error, "The message does not have the form of the contract") from error
+
+
+def invalid_payload(error: ValidationError, what: str) -> InvalidPayload:
+    """Pydantic's findings in our form: what is wrong and where, never the value itself."""
+    found: list[dict[str, object]] = [
+        {"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors(include_url=False)
+    ]
+    first = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in found[:3])  # type: ignore[call-overload]
+    return InvalidPayload(f"{what}: {first}", errors=found)
+
+
+def to_wire(body: bytes) -> str:
+    return base64.b64encode(body).decode()
+
+
+def from_wire(text: str) -> bytes:
+    """Raises InvalidPayload when the text is not base64."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidPayload("The message is not base64, which this queue expects.") from error
+
+
+def derived_task_id(queue_message_id: str) -> str:
+    """The id of a task whose producer gave none: the same for every delivery of that message."""
+    return f"task-{hashlib.sha256(queue_message_id.encode()).hexdigest()[:24]}"

@@ -1,0 +1,476 @@
+"""What Docmill needs from the outside, as protocols. Adapters in `storage/` and `providers/` fulfil them.
+
+Every adapter raises errors of `shared.errors` and nothing of its SDK: `StorageUnavailable`,
+`IndexUnavailable`, `ModelUnavailable` and so on for what may pass, others for what will not.
+Every call that leaves the process has a timeout; where `timeout` is a parameter it is in seconds, and the
+adapter uses the smaller of it and its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, Literal, Protocol, TypeVar
+
+from shared.documents import (
+    ConvertedDocument,
+    Document,
+    EmbeddedChunk,
+    Match,
+    StoredChunk,
+    StoredSummary,
+)
+from shared.settings import Settings
+from shared.tasks import Task, TaskStatus, Value
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list; `next_cursor` is None on the last."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+# --- tasks -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A task as it was read or written, with the ETag that guards the next write."""
+
+    task: Task
+    etag: str
+
+
+class IdempotencyRecord(Value):
+    """What a client's Idempotency-Key was used for. Hashes are hex SHA-256."""
+
+    key_hash: str
+    body_hash: str
+    task_id: str
+    created_at: datetime
+
+
+class RowChanged(Exception):
+    """Somebody else wrote the row first. Read it again and decide anew."""
+
+
+class RowExists(Exception):
+    """There is a row, or an idempotency record, of that name already."""
+
+
+class TaskStore(Protocol):
+    """The state of every task. Each write is atomic over all the rows that one task has."""
+
+    def insert(self, task: Task, idempotency: IdempotencyRecord | None = None) -> Row:
+        """Raises RowExists, also when only the idempotency record is there."""
+
+    def get(self, client_id: str, task_id: str) -> Row | None: ...
+
+    def save(self, row: Row, task: Task) -> Row:
+        """Replaces the task that `row` holds by its next state. Raises RowChanged."""
+
+    def touch(self, row: Row, task: Task) -> Row:
+        """Writes heartbeat and progress only: no transition, no listing. Raises RowChanged."""
+
+    def page(
+        self,
+        client_id: str,
+        *,
+        status: TaskStatus | None = None,
+        task_type: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Task]:
+        """Newest first. Raises InvalidPayload for a cursor that is not ours."""
+
+    def due(self, client_id: str, now: datetime, limit: int = 200) -> list[str]:
+        """Ids of the tasks that need attention and whose `check_at` has come."""
+
+    def idempotency(self, client_id: str, key_hash: str) -> IdempotencyRecord | None: ...
+
+    def forget_idempotency(self, client_id: str, key_hash: str) -> None:
+        """Removes an expired record; nothing happens when it is gone."""
+
+
+# --- queues ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message as it lies on the wire (`text`, base64 unless somebody got it wrong)."""
+
+    id: str
+    text: str
+    pop_receipt: str
+    dequeue_count: int
+    inserted_at: datetime | None
+
+
+class TaskQueue(Protocol):
+    """Storage queues. Delivery is at least once, in no order."""
+
+    def put(self, queue: str, body: bytes, *, delay: float = 0) -> None:
+        """Encodes and enqueues; makes the queue when it is not there. `delay` in seconds."""
+
+    def receive(self, queue: str, limit: int = 32, visibility: float = 60) -> list[Received]:
+        """Empty also when there is no such queue."""
+
+    def delete(self, queue: str, message: Received) -> None: ...
+
+    def ensure(self, queue: str) -> None: ...
+
+    def depth(self, queue: str) -> int:
+        """About how many messages there are; 0 without a queue."""
+
+    def oldest(self, queue: str) -> datetime | None:
+        """When the message at the head was put there, if there is a visible one."""
+
+
+# --- blobs -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BlobInfo:
+    name: str
+    size: int
+    etag: str
+    content_type: str | None
+    modified_at: datetime
+
+
+class BlobStore(Protocol):
+    """One container. Names are whole (`acme/uploads/a.pdf`); a missing blob raises BlobNotFound."""
+
+    def put(self, name: str, data: bytes | BinaryIO, content_type: str) -> BlobInfo:
+        """Writes or overwrites; a stream goes up in blocks."""
+
+    def info(self, name: str) -> BlobInfo: ...
+
+    def read(self, name: str) -> bytes: ...
+
+    def download(
+        self, name: str, file: BinaryIO, progress: Callable[[int, int], None] | None = None
+    ) -> BlobInfo:
+        """Writes the blob to `file` chunk by chunk; `progress(done, total)` in bytes, may raise to stop."""
+
+    def delete(self, name: str) -> None:
+        """Nothing happens when it is gone already."""
+
+    def delete_all(self, prefix: str) -> int:
+        """Removes every blob below a prefix and says how many."""
+
+    def ensure(self) -> None: ...
+
+
+# --- documents -------------------------------------------------------------------------------------------
+
+
+class DocumentStore(Protocol):
+    """Documents, chunks, summaries and search. Everything is inside one client.
+
+    A generation is one build of a document's chunks. Only the active one is ever searched or shown.
+    A deleted document is a tombstone: `get` gives None, `begin` and `activate` refuse it.
+    """
+
+    def add(self, document: Document) -> tuple[Document, bool]:
+        """Inserts a document, or finds the one of that id: (what is stored, whether it is new).
+
+        A deleted document of that id comes back to life under a new generation.
+        """
+
+    def get(self, client_id: str, document_id: str) -> Document | None: ...
+
+    def page(self, client_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[Document]:
+        """Newest first."""
+
+    def delete(self, client_id: str, document_id: str) -> Document | None:
+        """Writes the tombstone, removes chunks and summaries. None when there is no such document."""
+
+    def begin(self, client_id: str, document_id: str) -> int:
+        """A new generation number, larger than every one before. Raises BlobNotFound for a deleted one."""
+
+    def known(self, client_id: str, model: str, hashes: Sequence[str]) -> dict[str, tuple[float, ...]]:
+        """Embeddings that this client has for these content hashes, of whatever document or generation."""
+
+    def write(
+        self, client_id: str, document_id: str, generation: int, model: str, chunks: Sequence[EmbeddedChunk]
+    ) -> None:
+        """Upserts chunks of one generation; they stay invisible until it is activated."""
+
+    def activate(
+        self,
+        client_id: str,
+        document_id: str,
+        generation: int,
+        *,
+        model: str,
+        chunks: int,
+        pages: int | None,
+        title: str | None,
+        markdown_blob: str,
+        size: int,
+        sha256: str,
+        content_type: str,
+    ) -> bool:
+        """Makes a generation the visible one and removes all older ones, in one transaction.
+
+        False, and nothing changed, when a newer generation was begun, when the document was deleted, or
+        when fewer chunks than `chunks` are there. True again when it is active already.
+        """
+
+    def chunks(
+        self, client_id: str, document_id: str, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[StoredChunk]:
+        """In document order, active generation."""
+
+    def search(
+        self,
+        client_id: str,
+        *,
+        mode: Literal["hybrid", "vector", "text"],
+        query: str,
+        model: str,
+        embedding: Sequence[float] | None,
+        top_k: int,
+        document_id: str | None = None,
+    ) -> list[Match]:
+        """Best first; scores compare within one answer only. `embedding` is needed but for `text`."""
+
+    def save_summary(self, client_id: str, task_id: str, summary: StoredSummary) -> None:
+        """Upserts by task, so that a repeated task leaves one row."""
+
+    def summary(self, client_id: str, document_id: str) -> StoredSummary | None:
+        """The newest."""
+
+    def ping(self, timeout: float) -> None:
+        """Raises IndexUnavailable when the store does not answer or lacks our schema."""
+
+
+# --- conversion ------------------------------------------------------------------------------------------
+
+
+class ConversionOptions(Value):
+    ocr: Literal["auto", "never", "always"] = "auto"
+
+
+class Converter(Protocol):
+    def detect(self, path: Path, filename: str) -> str:
+        """The format by content (`pdf`, `docx`, ...), whatever the name says.
+
+        Raises UnsupportedFormat, DocumentEmpty for no bytes, DocumentEncrypted, DocumentCorrupt.
+        """
+
+    def convert(
+        self,
+        path: Path,
+        fmt: str,
+        options: ConversionOptions,
+        *,
+        timeout: float,
+        progress: Callable[[int, int], None],
+    ) -> ConvertedDocument:
+        """Text of a file in blocks. `progress(done, total)` in pages; what it raises stops the conversion.
+
+        Raises the document errors, ConversionCrashed, TaskTimeout.
+        """
+
+
+# --- models ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """`vectors`: as many as texts, each L2-normalised and of the model's dimensions."""
+
+    vectors: list[tuple[float, ...]]
+    tokens: int
+
+
+class SummaryOptions(Value):
+    length: Literal["short", "medium", "long"] = "medium"
+    format: Literal["paragraph", "bullets"] = "paragraph"
+    focus: str | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class LanguageModel(Protocol):
+    """Embeddings and summaries. Raises ModelRateLimited, ModelUnavailable, ModelRejected, TaskTimeout."""
+
+    @property
+    def embedding_model(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def embedding_batch(self) -> int:
+        """How many texts go well into one call of `embed`."""
+
+    @property
+    def summary_model(self) -> str: ...
+
+    @property
+    def section_tokens(self) -> int:
+        """How many tokens of text one call of `summarize` takes."""
+
+    def embed(self, texts: Sequence[str], *, timeout: float) -> Embeddings: ...
+
+    def summarize(self, text: str, options: SummaryOptions, *, timeout: float) -> Summary:
+        """A summary of text that is data: instructions inside it are not followed."""
+
+    def count_tokens(self, text: str) -> int: ...
+
+    def warnings(self, options: SummaryOptions) -> list[str]:
+        """What of these options this model cannot do, for the result's `warnings`."""
+
+    def ping(self, timeout: float) -> None:
+        """Raises when the provider cannot be reached or refuses us. Makes no paid call."""
+
+
+# --- webhooks, keys, dead letters ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of one HTTP request: a status code, or a failure kind when there was none."""
+
+    status_code: int | None
+    failure: str | None = None
+    retry_after: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.status_code is not None and 200 <= self.status_code < 300
+
+
+class Sender(Protocol):
+    """Posts to URLs that clients supplied. Never follows redirects, never raises for a bad receiver."""
+
+    def check(self, url: str) -> None:
+        """Raises InvalidPayload for a URL that could never be sent to."""
+
+    def post(self, url: str, body: bytes, headers: dict[str, str], *, timeout: float) -> Sent: ...
+
+
+class ApiKey(Value):
+    """One API key of a client. Only the hash of its secret is kept."""
+
+    key_id: str
+    client_id: str
+    secret_hash: str
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+class KeyStore(Protocol):
+    def add(self, key: ApiKey) -> None: ...
+    def get(self, client_id: str, key_id: str) -> ApiKey | None: ...
+    def of_client(self, client_id: str) -> list[ApiKey]: ...
+    def revoke(self, client_id: str, key_id: str, now: datetime) -> bool:
+        """False when there is no such key."""
+
+
+class SecretStore(Protocol):
+    """Webhook secrets of clients, as ciphertext."""
+
+    def get(self, client_id: str) -> str | None: ...
+    def put(self, client_id: str, ciphertext: str, *, replace: bool) -> str:
+        """What is stored afterwards: the one already there, unless `replace`."""
+
+
+class DeadLetter(Value):
+    """`message`: the queue message as text, at most 4 KiB."""
+
+    dead_letter_id: str
+    client_id: str
+    task_id: str | None
+    task_type: str | None
+    reason: Literal["invalid_message", "out_of_attempts", "worker_lost"]
+    error: dict[str, Any] | None
+    attempts: int
+    message: str
+    first_seen_at: datetime
+    dead_lettered_at: datetime
+    retried_at: datetime | None = None
+
+    def public(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={"client_id"})
+
+
+class DeadLetterStore(Protocol):
+    def record(self, letter: DeadLetter) -> None:
+        """Idempotent by id."""
+
+    def page(self, client_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
+        """Newest first."""
+
+    def count_open(self, client_id: str) -> int:
+        """Those not retried; counting stops at 1,000."""
+
+
+class Lock(Protocol):
+    """Mutual exclusion among all the processes of one storage account."""
+
+    def acquire(self, name: str, seconds: float) -> Callable[[], None] | None:
+        """A function that releases it, or None when somebody else holds it. It ends by itself after
+        `seconds` (15 to 60)."""
+
+
+# --- all of them -----------------------------------------------------------------------------------------
+
+
+class Services(Protocol):
+    """What use cases are given. `core.Core` is the real one; each part is made on first touch."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def tasks(self) -> TaskStore: ...
+    @property
+    def queues(self) -> TaskQueue: ...
+    @property
+    def blobs(self) -> BlobStore: ...
+    @property
+    def documents(self) -> DocumentStore: ...
+    @property
+    def converter(self) -> Converter: ...
+    @property
+    def models(self) -> LanguageModel: ...
+    @property
+    def sender(self) -> Sender: ...
+    @property
+    def keys(self) -> KeyStore: ...
+    @property
+    def secrets(self) -> SecretStore: ...
+    @property
+    def dead_letters(self) -> DeadLetterStore: ...
+    @property
+    def lock(self) -> Lock: ...
+
+
+def tasks_queue(client_id: str) -> str:
+    return f"{client_id}-tasks"
+
+
+def poison_queue(client_id: str) -> str:
+    return f"{client_id}-tasks-poison"
+
+
+DELIVERIES_QUEUE = "webhook-deliveries"
+
+
+def all_queues(client_ids: Iterable[str]) -> list[str]:
+    return [*(tasks_queue(client) for client in client_ids), DELIVERIES_QUEUE]
