@@ -36,7 +36,7 @@ ALWAYS = 1_000_000
 
 
 class DocmillError(Exception):
-    """Base of all. `retries`: how often a task that met this error may run again (before attempts run out)."""
+    """Base of all. `retries`: how often a task that met this error may run again, if attempts are left."""
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500

@@ -30,6 +30,10 @@ class Context(Protocol):
     @property
     def attempt(self) -> int: ...
     @property
+    def max_bytes(self) -> int:
+        """How large a file may be."""
+
+    @property
     def blobs(self) -> BlobStore: ...
     @property
     def documents(self) -> DocumentStore: ...

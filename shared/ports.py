@@ -92,6 +92,9 @@ class TaskStore(Protocol):
     def due(self, client_id: str, now: datetime, limit: int = 200) -> list[str]:
         """Ids of the tasks that need attention and whose `check_at` has come."""
 
+    def active(self, client_id: str, document_id: str) -> list[str]:
+        """Ids of the tasks of one document that need attention."""
+
     def idempotency(self, client_id: str, key_hash: str) -> IdempotencyRecord | None: ...
 
     def forget_idempotency(self, client_id: str, key_hash: str) -> None:
@@ -459,6 +462,9 @@ class Services(Protocol):
     def dead_letters(self) -> DeadLetterStore: ...
     @property
     def lock(self) -> Lock: ...
+
+    def prepare_once(self) -> None:
+        """Makes the queues, tables and container that are missing, the first time that it is called."""
 
 
 def tasks_queue(client_id: str) -> str:

@@ -133,6 +133,8 @@ class Task(Value):
     """How many events this task has had."""
     events: tuple[Event, ...] = ()
     """The outbox: written with the transition that causes them, cleared once they are enqueued."""
+    letter: dict[str, Any] | None = None
+    """A dead letter that this transition causes, until it is recorded: a part of the outbox."""
     check_at: datetime
     """When the sweep looks at this task, unless it is final and told."""
     checks: int = 0
@@ -147,7 +149,11 @@ class Task(Value):
     @property
     def needs_attention(self) -> bool:
         """Whether the sweep has to know of it: there is an `A|` row exactly then."""
-        return not self.final or bool(self.events)
+        return not self.final or self.has_outbox
+
+    @property
+    def has_outbox(self) -> bool:
+        return bool(self.events) or self.letter is not None
 
     def leased(self, now: datetime) -> bool:
         return self.status in HELD and self.lease_until is not None and self.lease_until > now

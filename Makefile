@@ -1,0 +1,65 @@
+# Docmill's commands. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NODE_MODULES := local/node_modules
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+RUN_REQUIREMENTS := requirements.txt requirements-local-models.txt requirements-worker.txt requirements-stack.txt
+DEV_REQUIREMENTS := $(RUN_REQUIREMENTS) requirements-dev.txt
+
+# A stamp is named after the content that it was made from: whatever changes that content installs again.
+checksum = $(firstword $(shell cat $(1) | cksum))
+RUN_STAMP := $(VENV)/.run-$(call checksum,$(RUN_REQUIREMENTS) constraints.txt)
+DEV_STAMP := $(VENV)/.dev-$(call checksum,$(DEV_REQUIREMENTS) constraints.txt)
+NODE_STAMP := $(NODE_MODULES)/.docmill-$(call checksum,local/package.json local/package-lock.json)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUN_STAMP) $(NODE_STAMP) ## the whole way on the shipped samples: starts everything, shows it, stops it
+	@$(BIN)/python -m local demo
+
+up: $(RUN_STAMP) $(NODE_STAMP) ## the local stack and the app in the foreground, until Ctrl-C
+	@$(BIN)/python -m local up
+
+test: $(DEV_STAMP) $(NODE_STAMP) ## the tests, against real local services
+	$(BIN)/python -m pytest
+
+lint: $(DEV_STAMP) ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(RUN_STAMP): | $(BIN)/python
+	@echo "Installing Python packages (once, a few minutes)"
+	@$(PIP) $(addprefix -r ,$(RUN_REQUIREMENTS))
+	@rm -f $(VENV)/.run-*
+	@touch $@
+
+$(DEV_STAMP): | $(BIN)/python
+	@echo "Installing Python packages (once, a few minutes)"
+	@$(PIP) $(addprefix -r ,$(DEV_REQUIREMENTS))
+	@rm -f $(VENV)/.dev-*
+	@touch $@
+
+$(BIN)/python:
+	@for python in "$(PYTHON)" python3.12 python3.11 python3.13; do \
+		"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
+		"$$python" -m venv --clear $(VENV) && exit 0; \
+		echo "$$python cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; \
+		exit 1; \
+	done; \
+	echo "Docmill needs Python 3.11, 3.12 or 3.13. Give one: make PYTHON=/path/to/python3.11" >&2; exit 1
+
+$(NODE_STAMP):
+	@node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null || \
+		{ echo "Docmill's local stack needs Node 20 or newer, with npm." >&2; exit 1; }
+	@echo "Installing Node packages (once, about a minute)"
+	@cd local && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@

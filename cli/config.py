@@ -1,0 +1,70 @@
+"""Where the command line gets its settings from: `--env-file`, the environment, `.local/env`.
+
+A key never stands on the command line, where every user of the machine could read it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+
+from cli.client import DEFAULT_URL, Api, Misuse
+from cli.output import note
+
+_STORAGE = ("AZURE_STORAGE_CONNECTION_STRING", "AZUREWEBJOBSSTORAGE")
+
+
+@dataclass
+class Config:
+    """What was typed before the command. `key_env` names the variable that holds the API key."""
+
+    url: str | None = None
+    key_env: str = "DOCMILL_API_KEY"
+    env_file: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+
+    def api(self) -> Api:
+        values = self._values(named=self.url is not None or self._names("DOCMILL_URL", self.key_env))
+        key = values.get(self.key_env)
+        if not key:
+            raise Misuse(f"There is no API key. Set {self.key_env}, or name a dotenv file by --env-file.")
+        return Api(self.url or values.get("DOCMILL_URL") or DEFAULT_URL, key)
+
+    def service(self) -> Mapping[str, str]:
+        """The environment of the service itself, for commands that go straight to storage."""
+        return self._values(named=self._names(*_STORAGE))
+
+    def _names(self, *prefixes: str) -> bool:
+        return any(value and name.upper().startswith(prefixes) for name, value in self.environ.items())
+
+    def _values(self, *, named: bool) -> Mapping[str, str]:
+        """A file asked for wins; the local stack's counts only when the environment says nothing."""
+        if self.env_file is not None:
+            return {**self.environ, **_read(self.env_file)}
+        local = Path(self.environ.get("DOCMILL_DATA_DIR") or ".local") / "env"
+        if named or not local.is_file():
+            return self.environ
+        note(f"(settings from {local})")
+        return {**self.environ, **_read(local)}
+
+
+def _read(path: Path) -> dict[str, str]:
+    from dotenv import dotenv_values
+
+    try:
+        values = dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeError) as error:
+        raise Misuse(f"{path} cannot be read as a dotenv file.") from error
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def config(context: typer.Context) -> Config:
+    """The configuration that the first callback made."""
+    found = context.find_object(Config)
+    if found is None:
+        raise TypeError("the command runs without its application")
+    return found

@@ -1,0 +1,207 @@
+"""`docmill submit`, `status`, `tasks`, `result`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.client import FINAL, Api, Failure, Json, Misuse
+from cli.config import config
+from cli.output import note, print_json, print_table, say
+from cli.progress import Board, board, follow
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the JSON that the API sends.")]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
+Cursor = Annotated[str | None, typer.Option(help="Where the last answer left off.")]
+TaskId = Annotated[str, typer.Argument(metavar="TASK_ID", show_default=False)]
+_ABOUT_THE_FILE = frozenset({413, 415, 422})
+"""Refusals that say nothing about the next file."""
+
+
+class TaskType(StrEnum):
+    INGESTION = "ingestion"
+    SUMMARIZATION = "summarization"
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+def submit(
+    context: typer.Context,
+    *,
+    files: Annotated[
+        list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE...")
+    ],
+    task_type: Annotated[TaskType, typer.Option("--type", help="What to do.")] = TaskType.INGESTION,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until every task is final.")] = False,
+    webhook_url: Annotated[str | None, typer.Option(help="Told when a task is final.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each Task as one line of JSON.")] = False,
+) -> None:
+    """Upload files and submit a task for each."""
+    with config(context).api() as api:
+        with board([path.name for path in files]) as shown:
+            sent, refused = _send_all(api, shown, files, task_type, webhook_url)
+            tasks = _follow(api, sent, shown) if wait else sent
+        _print_submitted(files, tasks, as_json)
+    if refused:
+        raise refused
+    _exit_for(tasks.values())
+
+
+def _send_all(
+    api: Api, shown: Board, files: Sequence[Path], task_type: str, webhook_url: str | None
+) -> tuple[dict[int, Json], Failure | None]:
+    """Tasks by row, and the first refusal. One file that is refused does not keep the others."""
+    sent: dict[int, Json] = {}
+    refused: Failure | None = None
+    for row, path in enumerate(files):
+        try:
+            sent[row] = send(api, shown, row, path, task_type=task_type, webhook_url=webhook_url)
+        except Failure as error:
+            shown.show(row, 0, f"refused: {error}", "failed")
+            refused = refused or error
+            if not isinstance(error, Misuse) or error.status not in _ABOUT_THE_FILE:
+                break
+    return sent, refused
+
+
+def send(
+    api: Api, shown: Board, row: int, path: Path, *, task_type: str, webhook_url: str | None = None
+) -> Json:
+    """Uploads a file and submits a task for it: the Task."""
+    shown.show(row, 0, "uploading")
+    document = api.upload(path)
+    task = api.submit(task_type, {"document_id": document["document_id"]}, webhook_url)
+    shown.show(row, 0, f"submitted as {task['task_id']}")
+    return task
+
+
+def status(
+    context: typer.Context,
+    *,
+    task_id: TaskId,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the task is final.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a task. Exit status 1 when it failed or was cancelled."""
+    with config(context).api() as api:
+        task = api.task(task_id)
+        if wait and task["status"] not in FINAL:
+            with board([task_id]) as shown:
+                task = _follow(api, {0: task}, shown)[0]
+    if as_json:
+        print_json(task)
+    else:
+        _print_task(task)
+    _exit_for([task])
+
+
+def tasks(
+    context: typer.Context,
+    *,
+    status: Annotated[Status | None, typer.Option(help="Only those of this status.")] = None,
+    task_type: Annotated[TaskType | None, typer.Option(help="Only those of this type.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJson = False,
+) -> None:
+    """List tasks, newest first."""
+    with config(context).api() as api:
+        page = api.tasks(status=status, task_type=task_type, limit=limit, cursor=cursor)
+    if as_json:
+        print_json(page)
+        return
+    columns = ("TASK", "TYPE", "STATUS", "%", "ATTEMPT", "CREATED", "ERROR")
+    print_table(columns, (_row(task) for task in page["items"]))
+    more(page)
+
+
+def result(context: typer.Context, task_id: TaskId, *, as_json: AsJson = False) -> None:
+    """Print the result of a task: the summary, or what was ingested."""
+    with config(context).api() as api:
+        found = api.result(task_id)
+    if as_json:
+        print_json(found)
+    elif "summary" in found:
+        say(found["summary"])
+    else:
+        print_table(("", ""), ((name, _plain(value)) for name, value in found.items()))
+
+
+def more(page: Json) -> None:
+    """Says how to get the next page of a list."""
+    if page.get("next_cursor"):
+        note(f"There are more: --cursor {page['next_cursor']}")
+
+
+def _follow(api: Api, sent: dict[int, Json], shown: Board) -> dict[int, Json]:
+    try:
+        return follow(api, {row: task["task_id"] for row, task in sent.items()}, shown)
+    except KeyboardInterrupt:
+        note("The service goes on. To wait again: docmill status TASK_ID --wait")
+        raise
+
+
+def _print_submitted(files: Sequence[Path], tasks: dict[int, Json], as_json: bool) -> None:
+    if as_json:
+        for task in tasks.values():
+            print_json(task, indent=None)
+    elif tasks:
+        rows = ((task["task_id"], task["status"], files[row].name) for row, task in tasks.items())
+        print_table(("TASK", "STATUS", "FILE"), rows)
+
+
+def _print_task(task: Json) -> None:
+    progress = task["progress"] or {}
+    error = task["error"] or {}
+    webhook = task["webhook"] or {}
+    rows = {
+        "task": task["task_id"],
+        "type": task["task_type"],
+        "status": task["status"],
+        "document": task["document_id"],
+        "progress": f"{progress['percent']}%  {progress['message']}" if progress else None,
+        "attempt": f"{task['attempt']} of {task['max_attempts']}",
+        "next attempt": task["next_attempt_at"],
+        "created": task["created_at"],
+        "finished": task["finished_at"],
+        "error": f"{error['code']}: {error['message']}" if error else None,
+        "webhook": webhook.get("status"),
+    }
+    print_table(("", ""), ((name, value) for name, value in rows.items() if value is not None))
+
+
+def _row(task: Json) -> tuple[object, ...]:
+    percent = (task["progress"] or {}).get("percent")
+    error = (task["error"] or {}).get("message")
+    return (
+        task["task_id"],
+        task["task_type"],
+        task["status"],
+        percent,
+        task["attempt"],
+        task["created_at"],
+        error,
+    )
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _exit_for(tasks: Iterable[Json]) -> None:
+    if any(task["status"] in FINAL - {"succeeded"} for task in tasks):
+        raise typer.Exit(1)

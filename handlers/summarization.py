@@ -1,0 +1,161 @@
+"""Summarization: any length, by summarising sections that fit the model and then their summaries."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.chunking import chunk
+from shared.documents import Block, ConvertedDocument, Document, DocumentStatus, StoredSummary
+from shared.errors import BlobNotFound, DocumentEmpty
+from shared.handler import Context
+from shared.ports import ConversionOptions, Summary, SummaryOptions
+from shared.source import SourcePayload, converted, fetched, locate
+from shared.tasks import utc_now
+
+STAGES = {"download": 5, "convert": 35, "summarize": 55, "save": 5}
+ROUNDS = 5
+"""Summaries of summaries: enough for any length, and an end for a model that does not shorten."""
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    length: Literal["short", "medium", "long"] = "medium"
+    format: Literal["paragraph", "bullets"] = "paragraph"
+    focus: str | None = Field(default=None, min_length=1, max_length=500)
+    language: str | None = Field(default=None, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
+
+
+class Payload(SourcePayload):
+    options: Options = Options()
+
+
+class Usage(BaseModel):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Result(BaseModel):
+    """`sections`: how many pieces the text was summarised in. `timings`: seconds for each stage."""
+
+    document_id: str
+    summary: str
+    model: str
+    sections: int
+    usage: Usage
+    timings: dict[str, float]
+    warnings: list[str]
+
+
+def run(payload: Payload, ctx: Context) -> Result:
+    timings: dict[str, float] = {}
+    options = SummaryOptions(**payload.options.model_dump())
+    document = locate(payload, ctx)
+    text, warnings = _text(document, ctx, timings)
+    started = time.perf_counter()
+    reducer = MapReduce(ctx, options)
+    summary = reducer.summarize(text)
+    timings["summarize"] = round(time.perf_counter() - started, 3)
+    timings["save"] = _save(document, summary, ctx)
+    return Result(
+        document_id=document.document_id,
+        summary=summary,
+        model=ctx.models.summary_model,
+        sections=reducer.sections,
+        usage=reducer.usage,
+        timings=timings,
+        warnings=[*warnings, *ctx.models.warnings(options)],
+    )
+
+
+def _text(document: Document, ctx: Context, timings: dict[str, float]) -> tuple[str, list[str]]:
+    """The document as Markdown: what an ingestion has made of it, or converted here."""
+    started = time.perf_counter()
+    known = _ingested_text(document, ctx)
+    if known is not None:
+        ctx.progress("convert", 1, 1, "Took the text of the ingestion")
+        timings["download"], timings["convert"] = round(time.perf_counter() - started, 3), 0.0
+        return known, []
+    with fetched(document, ctx) as file:
+        timings["download"] = round(time.perf_counter() - started, 3)
+        result = converted(file, ConversionOptions(), ctx)
+        timings["convert"] = round(time.perf_counter() - started - timings["download"], 3)
+    return result.markdown(), list(result.warnings)
+
+
+def _ingested_text(document: Document, ctx: Context) -> str | None:
+    """None also when the blob was overwritten after the ingestion: its text would be that of another file."""
+    if document.status is not DocumentStatus.INGESTED or document.markdown_blob is None:
+        return None
+    try:
+        if ctx.blobs.info(document.blob).modified_at > document.updated_at:
+            return None
+        return ctx.blobs.read(document.markdown_blob).decode()
+    except BlobNotFound:
+        return None
+
+
+class MapReduce:
+    """Map-reduce over sections of at most `section_tokens` of the model."""
+
+    def __init__(self, ctx: Context, options: SummaryOptions) -> None:
+        self._ctx = ctx
+        self._options = options
+        self._done = 0
+        self._total = 1
+        self.sections = 0
+        self.usage = Usage()
+
+    def summarize(self, text: str) -> str:
+        sections = self._split(text)
+        if not sections:
+            raise DocumentEmpty
+        self.sections = len(sections)
+        notes = self._options.model_copy(update={"length": "medium", "format": "paragraph"})
+        for _ in range(ROUNDS):
+            if len(sections) == 1:
+                break
+            self._total = self._done + len(sections) + 1
+            parts = [self._call(section, notes) for section in sections]
+            sections = self._split("\n\n".join(parts))
+        return self._call(sections[0], self._options)
+
+    def _split(self, text: str) -> list[str]:
+        blocks = tuple(Block(kind="text", text=part) for part in text.split("\n\n") if part.strip())
+        document = ConvertedDocument(format="md", blocks=blocks)
+        pieces = chunk(document, self._ctx.models.section_tokens, self._ctx.models.count_tokens)
+        return [piece.content for piece in pieces]
+
+    def _call(self, section: str, options: SummaryOptions) -> str:
+        self._report()
+        summary = self._ctx.models.summarize(section, options, timeout=self._ctx.remaining())
+        self._count(summary)
+        self._report()
+        return summary.text
+
+    def _count(self, summary: Summary) -> None:
+        self._done += 1
+        self.usage = Usage(
+            prompt_tokens=self.usage.prompt_tokens + summary.prompt_tokens,
+            completion_tokens=self.usage.completion_tokens + summary.completion_tokens,
+        )
+
+    def _report(self) -> None:
+        total = max(self._total, self._done)
+        self._ctx.progress("summarize", self._done, total, f"Summarised {self._done}/{total} sections")
+
+
+def _save(document: Document, summary: str, ctx: Context) -> float:
+    started = time.perf_counter()
+    ctx.progress("save", 0, 1, "Saving")
+    stored = StoredSummary(
+        document_id=document.document_id,
+        summary=summary,
+        model=ctx.models.summary_model,
+        created_at=utc_now(),
+    )
+    ctx.documents.save_summary(ctx.client_id, ctx.task_id, stored)
+    return round(time.perf_counter() - started, 3)

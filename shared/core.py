@@ -1,0 +1,230 @@
+"""The composition root: everything wired from the settings, each part made on first touch.
+
+`core()` is the one of this process. Nothing is read and no SDK is imported before a part is touched.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from shared.errors import DocmillError
+from shared.ports import (
+    BlobStore,
+    Converter,
+    DeadLetterStore,
+    DocumentStore,
+    KeyStore,
+    LanguageModel,
+    Lock,
+    SecretStore,
+    Sender,
+    TaskQueue,
+    TaskStore,
+    all_queues,
+)
+from shared.settings import Settings, SettingsError, read_settings
+
+if TYPE_CHECKING:
+    from shared.keys import Authenticator
+    from shared.storage.blobs import AzureBlobStore
+    from shared.storage.tables import Tables
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+class Core:
+    """All services of one app. Safe to use from many threads; `close` ends what holds connections."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._parts: dict[str, Any] = {}
+        self._lock = threading.RLock()
+        self._prepared = False
+
+    def _part(self, name: str, make: Callable[[], T]) -> T:
+        """Each part once, whichever thread comes first."""
+        with self._lock:
+            if name not in self._parts:
+                self._parts[name] = make()
+            return cast(T, self._parts[name])
+
+    def close(self) -> None:
+        with self._lock:
+            parts, self._parts = list(self._parts.values()), {}
+        for part in parts:
+            if hasattr(part, "close"):
+                part.close()
+
+    def prepare(self) -> None:
+        """Makes the queues, tables and the container that are missing: triggers never do."""
+        self._tables.ensure()
+        self._blobs.ensure()
+        for queue in all_queues(self.settings.client_ids):
+            self.queues.ensure(queue)
+
+    def prepare_once(self) -> None:
+        """`prepare`, until it has worked once. Storage out of reach is logged, and tried at the next call."""
+        with self._lock:
+            if self._prepared:
+                return
+            try:
+                self.prepare()
+                self._prepared = True
+            except DocmillError as error:
+                log.warning("Storage could not be prepared: %s", error)
+
+    def checks(self) -> dict[str, str | None]:
+        """What is wrong with each dependency, None where nothing is. Makes no paid call."""
+        return {
+            "storage": _problem(lambda: self._tables.ping()),
+            "supabase": _problem(lambda: self.documents.ping(5)),
+            "models": _problem(lambda: self.models.ping(5)),
+        }
+
+    @property
+    def _tables(self) -> Tables:
+        from shared.storage.accounts import table_service
+        from shared.storage.tables import Tables
+
+        return self._part("tables", lambda: Tables(table_service(self.settings)))
+
+    @property
+    def _blobs(self) -> AzureBlobStore:
+        from shared.storage.accounts import blob_service
+        from shared.storage.blobs import AzureBlobStore
+
+        return self._part("blobs", lambda: AzureBlobStore(blob_service(self.settings)))
+
+    @property
+    def tasks(self) -> TaskStore:
+        from shared.storage.tables import AzureTaskStore
+
+        return self._part("tasks", lambda: AzureTaskStore(self._tables))
+
+    @property
+    def keys(self) -> KeyStore:
+        from shared.storage.tables import AzureKeyStore
+
+        return self._part("keys", lambda: AzureKeyStore(self._tables))
+
+    @property
+    def secrets(self) -> SecretStore:
+        from shared.storage.tables import AzureSecretStore
+
+        return self._part("secrets", lambda: AzureSecretStore(self._tables))
+
+    @property
+    def dead_letters(self) -> DeadLetterStore:
+        from shared.storage.tables import AzureDeadLetterStore
+
+        return self._part("dead_letters", lambda: AzureDeadLetterStore(self._tables))
+
+    @property
+    def blobs(self) -> BlobStore:
+        return self._blobs
+
+    @property
+    def lock(self) -> Lock:
+        return self._blobs
+
+    @property
+    def queues(self) -> TaskQueue:
+        from shared.storage.accounts import queue_service
+        from shared.storage.queues import AzureTaskQueue
+
+        return self._part("queues", lambda: AzureTaskQueue(queue_service(self.settings)))
+
+    @property
+    def documents(self) -> DocumentStore:
+        return self._part("documents", lambda: _documents(self.settings))
+
+    @property
+    def converter(self) -> Converter:
+        return self._part("converter", lambda: _converter(self.settings))
+
+    @property
+    def models(self) -> LanguageModel:
+        return self._part("models", lambda: _models(self.settings))
+
+    @property
+    def sender(self) -> Sender:
+        from shared.providers.outbound import HttpSender
+
+        settings = self.settings
+        return self._part(
+            "sender",
+            lambda: HttpSender(
+                allow_http=settings.webhook_allow_http,
+                allow_private=settings.webhook_allow_private_networks,
+            ),
+        )
+
+    @property
+    def authenticator(self) -> Authenticator:
+        from shared.keys import Authenticator
+
+        return self._part("authenticator", lambda: Authenticator(self.keys))
+
+
+def _documents(settings: Settings) -> DocumentStore:
+    from shared.storage.supabase import SupabaseDocuments
+
+    if settings.supabase_url is None or settings.supabase_key is None:
+        missing = "SUPABASE_URL" if settings.supabase_url is None else "SUPABASE_KEY"
+        raise SettingsError(f"{missing}: is not set. Example: {missing}={_SUPABASE[missing]}")
+    return SupabaseDocuments(settings.supabase_url, settings.supabase_key.get_secret_value())
+
+
+_SUPABASE = {"SUPABASE_URL": "https://<project>.supabase.co", "SUPABASE_KEY": "sb_secret_..."}
+
+
+def _converter(settings: Settings) -> Converter:
+    from shared.providers.docling import DoclingConverter
+
+    return DoclingConverter(
+        processes=settings.conversion_processes,
+        memory_mb=settings.conversion_memory_mb,
+        max_pages=settings.max_pages,
+        max_expanded_bytes=settings.max_expanded_bytes,
+    )
+
+
+def _models(settings: Settings) -> LanguageModel:
+    if settings.provider == "local":
+        from shared.providers.local import LocalModel
+
+        return LocalModel()
+    from shared.providers.openai import OpenAIModel
+
+    key, azure_key = settings.openai_api_key, settings.azure_openai_api_key
+    return OpenAIModel(
+        api_key=key.get_secret_value() if key else None,
+        base_url=settings.openai_base_url,
+        chat_model=settings.openai_chat_model,
+        embedding_model=settings.openai_embedding_model,
+        dimensions=settings.openai_embedding_dimensions,
+        azure_endpoint=settings.azure_openai_endpoint,
+        azure_api_key=azure_key.get_secret_value() if azure_key else None,
+    )
+
+
+def _problem(check: Callable[[], object]) -> str | None:
+    """What to tell an operator: our own words, never an exception's."""
+    try:
+        check()
+    except (DocmillError, SettingsError) as error:
+        return str(error)
+    except Exception as error:
+        return f"It failed with {type(error).__name__}: see the log."
+    return None
+
+
+@cache
+def core() -> Core:
+    """The core of this process. Raises SettingsError."""
+    return Core(read_settings())

@@ -1,0 +1,131 @@
+"""The lease that a worker holds on the task it runs, kept alive by one writer thread.
+
+The thread alone writes the row while the task runs: every tick it merges heartbeat and progress, guarded by
+the last ETag, and so sees whether somebody asked to cancel. Another owner in the row, or a lease that ran
+out by our own clock (the process was stopped, storage was gone), means that the task is no longer ours:
+nothing more may be written, anywhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from shared.errors import StorageUnavailable
+from shared.logs import about
+from shared.ports import Row, RowChanged, TaskStore
+from shared.tasks import Progress, Task, TaskStatus, utc_now
+
+log = logging.getLogger(__name__)
+TICK_SECONDS = 2.0
+
+
+class Stopped(Exception):
+    """This attempt is over, whatever its handler thinks."""
+
+
+class LeaseLost(Stopped):
+    """Somebody else has the task."""
+
+
+class Cancelled(Stopped):
+    """The client asked to stop."""
+
+
+class Lease:
+    """Used as a context manager around the handler; `finish` writes the task's last state."""
+
+    def __init__(self, tasks: TaskStore, row: Row, seconds: float, claimed_at: float) -> None:
+        """`claimed_at`: the monotonic time just before the claim was written."""
+        self._tasks = tasks
+        self._row = row
+        self._owner = row.task.owner
+        self._seconds = seconds
+        self._valid_until = claimed_at + seconds
+        self._progress = row.task.progress
+        self._end: Stopped | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def __enter__(self) -> Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def report(self, progress: Progress) -> None:
+        """Remembers progress for the next tick, and checks."""
+        self._progress = progress
+        self.check()
+
+    def check(self) -> None:
+        """Raises LeaseLost or Cancelled when this attempt is over."""
+        if self._end is None and time.monotonic() > self._valid_until:
+            self._end = LeaseLost()
+        if self._end is not None:
+            raise self._end
+
+    def finish(self, transition: Callable[[Task], Task]) -> Row:
+        """Stops the thread and writes the state that `transition` makes of the row as it is then.
+
+        Raises LeaseLost when the row is not ours any more, StorageUnavailable when it cannot be written.
+        """
+        self.stop()
+        while True:
+            if isinstance(self._end, LeaseLost) or time.monotonic() > self._valid_until:
+                raise LeaseLost
+            try:
+                return self._tasks.save(self._row, transition(self._row.task))
+            except RowChanged:
+                self._adopt()
+
+    def _keep(self) -> None:
+        tick = min(TICK_SECONDS, self._seconds / 4)
+        while not self._stop.wait(tick):
+            try:
+                self._beat()
+            except StorageUnavailable:
+                log.warning("The heartbeat could not be written.", extra=about(self._row.task))
+            except Exception:
+                log.exception("The heartbeat failed.", extra=about(self._row.task))
+            if self._end is not None:
+                return
+
+    def _beat(self) -> None:
+        started = time.monotonic()
+        try:
+            self._row = self._tasks.touch(self._row, self._beaten())
+            self._valid_until = started + self._seconds
+        except RowChanged:
+            self._adopt()
+
+    def _beaten(self) -> Task:
+        task, now = self._row.task, utc_now()
+        news = self._progress != task.progress
+        return task.model_copy(
+            update={
+                "lease_until": now + timedelta(seconds=self._seconds),
+                "progress": self._progress,
+                "updated_at": now if news else task.updated_at,
+            }
+        )
+
+    def _adopt(self) -> None:
+        """Somebody else wrote the row: it is lost, or still ours with a wish to cancel or a new outbox."""
+        task = self._row.task
+        found = self._tasks.get(task.client_id, task.task_id)
+        if found is None or found.task.owner != self._owner:
+            self._end = LeaseLost()
+            return
+        self._row = found
+        if found.task.status is TaskStatus.CANCELLING:
+            self._end = Cancelled()

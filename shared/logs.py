@@ -1,0 +1,63 @@
+"""One line per event on stderr: text, or JSON where LOG_FORMAT says so.
+
+Log calls give their task by `extra=about(task)`; no secret and no document text is ever an argument.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.settings import Settings
+from shared.tasks import Task
+
+FIELDS = ("task_id", "client_id", "task_type", "attempt")
+_NOISY = ("azure", "httpx", "httpcore", "openai", "hpack", "urllib3", "uvicorn.access", "apscheduler")
+
+
+class JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+            "level": record.levelname,
+            "message": record.getMessage(),
+            **{name: getattr(record, name) for name in FIELDS if hasattr(record, name)},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class TextLines(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        told = " ".join(f"{name}={getattr(record, name)}" for name in FIELDS if hasattr(record, name))
+        head, newline, rest = text.partition("\n")
+        return f"{head} [{told}]{newline}{rest}" if told else text
+
+
+def configure(settings: Settings) -> None:
+    """Sets up the root logger. For hosts of our own: on Azure the Functions worker has done it."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level)
+    quiet()
+
+
+def quiet() -> None:
+    """Keeps libraries that log every request to warnings."""
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def about(task: Task) -> dict[str, Any]:
+    """The `extra` of a log call about a task."""
+    return {name: getattr(task, name) for name in FIELDS}

@@ -1,0 +1,96 @@
+"""The process that converts. It reads one request per line on stdin and answers in lines on stdout.
+
+    request   {"path", "format", "ocr", "max_pages"}
+    answers   {"progress": [done, total]} ...  then one of
+              {"document": <ConvertedDocument>}
+              {"error": {"code", "message"}}
+
+It holds no secret and no network switch is on. It ends when stdin does, also in the middle of a conversion:
+that is how it never outlives its parent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from shared.documents import ConvertedDocument
+from shared.errors import ConversionCrashed, ConversionFailed, DocmillError
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    answers = _take_stdout()
+    for request in _requests():
+        _answer(answers, _outcome(request, lambda done, total: _answer(answers, {"progress": [done, total]})))
+
+
+def _take_stdout() -> TextIO:
+    """The answers' stream. What native code prints goes to stderr, so that it cannot break a line of ours."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def _requests() -> Any:
+    """Requests as they come. A thread reads them, so that the end of stdin is seen at any time."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    while True:
+        yield json.loads(lines.get())
+
+
+def _read(lines: queue.SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    os._exit(0)
+
+
+def _answer(answers: TextIO, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+def _outcome(request: dict[str, Any], progress: Callable[[int, int], None]) -> dict[str, Any]:
+    try:
+        return {"document": _convert(request, progress).model_dump(mode="json")}
+    except DocmillError as error:
+        _log.debug("refused", exc_info=True)
+        return _error(error)
+    except MemoryError:
+        return _error(ConversionCrashed())
+    except Exception:
+        _log.exception("conversion failed")
+        return _error(ConversionFailed())
+
+
+def _error(error: DocmillError) -> dict[str, Any]:
+    return {"error": {"code": error.code, "message": error.message}}
+
+
+def _convert(request: dict[str, Any], progress: Callable[[int, int], None]) -> ConvertedDocument:
+    path, fmt, max_pages = Path(request["path"]), request["format"], request["max_pages"]
+    if fmt == "pdf":
+        from shared.providers.conversion import pdf
+
+        return pdf.convert(path, request["ocr"], max_pages, progress)
+    if fmt in {"txt", "csv"}:
+        from shared.providers.conversion import plain
+
+        return plain.convert(path, fmt)
+    from shared.providers.conversion import declarative
+
+    return declarative.convert(path, fmt, max_pages)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    main()

@@ -1,0 +1,195 @@
+"""The format of a file by its content. The name decides only between kinds of plain text.
+
+Runs in the caller's process, so it never unpacks or parses anything: it reads the first bytes, the names in
+a zip's directory, and searches for markers.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import mmap
+import re
+import zipfile
+from pathlib import Path, PurePath
+
+from shared.errors import (
+    DocumentCorrupt,
+    DocumentEmpty,
+    DocumentEncrypted,
+    DocumentTooLarge,
+    UnsupportedFormat,
+)
+
+SUPPORTED = ("pdf", "docx", "pptx", "xlsx", "html", "md", "csv", "txt", "eml")
+
+_SAMPLE = 64 * 1024
+_PDF_HEADER_WITHIN = 1024  # readers accept junk before %PDF-
+_ZIP = b"PK\x03\x04"
+_EMPTY_ZIP = b"PK\x05\x06"
+_OLE = bytes.fromhex("D0CF11E0A1B11AE1")
+_ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
+_OOXML = {"word/": "docx", "ppt/": "pptx", "xl/": "xlsx"}
+_OFFICE_NAMES = re.compile(r"\.(doc|ppt|xls)[xm]$", re.IGNORECASE)
+_MAX_ZIP_DIRECTORY = 32 * 1024 * 1024
+
+_HTML = re.compile(
+    r"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+)
+_HTML_PART = re.compile(
+    r"\s*<(head|body|div|p|table|h[1-6]|ul|ol|article|section|title|meta)\b", re.IGNORECASE
+)
+_HEADER = re.compile(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*\S|[ \t]+\S")
+_MARKDOWN = re.compile(r"^(#{1,6} \S|```|\|[ :|-]+\|\s*$)|\[[^\]\n]+\]\([^)\n]+\)", re.MULTILINE)
+_TEXT_NAMES = {
+    "md": "md",
+    "markdown": "md",
+    "txt": "txt",
+    "text": "txt",
+    "log": "txt",
+    "csv": "csv",
+    "tsv": "csv",
+}
+
+
+def detect(path: Path, filename: str, max_expanded_bytes: int) -> str:
+    """One of SUPPORTED. Raises UnsupportedFormat, DocumentEmpty, DocumentEncrypted, DocumentCorrupt, and
+    DocumentTooLarge for a zip that would unpack to more than `max_expanded_bytes`."""
+    with path.open("rb") as file:
+        head = file.read(_SAMPLE)
+    if not head:
+        raise DocumentEmpty("The file has no bytes. Upload it again.")
+    if b"%PDF-" in head[:_PDF_HEADER_WITHIN]:
+        return "pdf"
+    if head.startswith(_OLE):
+        raise _compound_file(path, filename)
+    if head.startswith((_ZIP, _EMPTY_ZIP)):
+        return _zipped(path, max_expanded_bytes)
+    return _text_kind(_decoded(head), PurePath(filename).suffix.lower().lstrip("."))
+
+
+def unsupported(what: str) -> UnsupportedFormat:
+    return UnsupportedFormat(f"{what} Supported are: {', '.join(SUPPORTED)}.")
+
+
+def _compound_file(path: Path, filename: str) -> Exception:
+    """Encrypted Office files and those of before 2007 share one container."""
+    if _contains(path, _ENCRYPTED_STREAM):
+        return DocumentEncrypted(
+            "The Office file is protected by a password. Remove it and upload the file again."
+        )
+    if _OFFICE_NAMES.search(filename):
+        return DocumentEncrypted(
+            "The file is protected by a password or is of an old binary Office format. Save it without a "
+            "password in the current format (.docx, .pptx, .xlsx) and upload it again."
+        )
+    return unsupported("Old binary Office files are not supported: save as .docx, .pptx or .xlsx.")
+
+
+def _contains(path: Path, needle: bytes) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(needle) >= 0
+
+
+def _zipped(path: Path, max_expanded_bytes: int) -> str:
+    _check_directory_size(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise DocumentCorrupt from error
+    if any(entry.flag_bits & 1 for entry in entries):
+        raise DocumentEncrypted
+    if sum(entry.file_size for entry in entries) > max_expanded_bytes:
+        raise DocumentTooLarge(f"Unpacked, the file is larger than {max_expanded_bytes:,} bytes. Split it.")
+    names = [entry.filename for entry in entries]
+    kind = next(
+        (kind for start, kind in _OOXML.items() if any(name.startswith(start) for name in names)), None
+    )
+    if kind is None:
+        raise unsupported("This kind of archive is not supported: upload the documents in it one by one.")
+    if "[Content_Types].xml" not in names:
+        raise DocumentCorrupt
+    return kind
+
+
+def _check_directory_size(path: Path) -> None:
+    """`zipfile` reads the whole directory into objects, so a file could name tens of millions of members."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 66_000))
+        tail = file.read()
+    end = tail.rfind(_EMPTY_ZIP)
+    if end < 0 or len(tail) < end + 22:
+        raise DocumentCorrupt
+    directory = int.from_bytes(tail[end + 12 : end + 16], "little")
+    if min(directory, size) > _MAX_ZIP_DIRECTORY:
+        raise DocumentTooLarge("The archive names too many members. Split the document.")
+
+
+def _decoded(head: bytes) -> str:
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return head.decode("utf-16", errors="replace")
+    known = _magic(head)
+    if known or b"\0" in head:
+        raise unsupported(f"This file is not a document ({known})." if known else "This is not a text file.")
+    try:
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+    if _odd(text) > len(text) / 50:
+        raise unsupported("This is not a text file.")
+    return text
+
+
+def _magic(head: bytes) -> str | None:
+    import filetype
+
+    kind = filetype.guess(head)
+    return kind.extension if kind else None
+
+
+def _odd(text: str) -> int:
+    return sum(1 for char in text if char < " " and char not in "\t\n\r\f\x1b")
+
+
+def _text_kind(text: str, extension: str) -> str:
+    if not text.strip("\ufeff \t\r\n\f\v\u00a0"):
+        raise DocumentEmpty
+    named = _TEXT_NAMES.get(extension)
+    if _HTML.match(text) or (_HTML_PART.match(text) and named is None):
+        return "html"
+    if _is_mail(text):
+        return "eml"
+    return named or _plain_kind(text)
+
+
+def _is_mail(text: str) -> bool:
+    """RFC 5322: header fields up to the first empty line, the sender among them."""
+    head, found, _ = text.lstrip("\ufeff").replace("\r\n", "\n").partition("\n\n")
+    lines = head.splitlines()
+    fields = [_HEADER.match(line) for line in lines]
+    if not found or not all(fields) or len(lines) < 2:
+        return False
+    names = {field[1].lower() for field in fields if field and field[1]}
+    return "from" in names and bool(
+        names & {"to", "subject", "date", "message-id", "received", "mime-version"}
+    )
+
+
+def _plain_kind(text: str) -> str:
+    if _MARKDOWN.search(text):
+        return "md"
+    return "csv" if _is_table(text) else "txt"
+
+
+def _is_table(text: str) -> bool:
+    lines = text.splitlines()[:20]
+    if len(lines) < 2:
+        return False
+    try:
+        dialect = csv.Sniffer().sniff("\n".join(lines), delimiters=",;\t|")
+    except csv.Error:
+        return False
+    widths = {len(row) for row in csv.reader(lines, dialect) if row}
+    return len(widths) == 1 and widths.pop() > 1

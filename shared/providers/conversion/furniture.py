@@ -1,0 +1,49 @@
+"""What is printed on every page and belongs to none: running heads, footers, page numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from shared.providers.conversion.lines import Line
+
+_MARGIN = 0.1  # of the page's height, at the top and at the bottom
+_PAGE_NUMBER = re.compile(
+    r"\W*(page|seite|p\.)?\s*(\d{1,5}|[ivxlc]{1,7})(\s*(of|von|/)\s*\d{1,5})?\W*", re.IGNORECASE
+)
+_NUMBER_AT_END = re.compile(
+    r"^\d{1,5}\s+|\s+((page|seite)\s+)?\d{1,5}(\s*(of|von|/)\s*\d{1,5})?$", re.IGNORECASE
+)
+_LONG_ENOUGH = 10  # "Chapter 3" is a heading, "Annual report of the board 3" a running head
+
+Pages = Mapping[int, tuple[float, Sequence[Line]]]
+
+
+def without_furniture(pages: Pages) -> dict[int, Sequence[Line]]:
+    """Lines by page, in the order of pages. A page that holds nothing else keeps what it has."""
+    counts = Counter(key for page in pages for key in _keys_of(*pages[page]))
+    repeated = {key for key, count in counts.items() if count >= min(3, max(2, len(pages)))}
+    return {page: _cleaned(*pages[page], repeated) for page in sorted(pages)}
+
+
+def _keys_of(height: float, lines: Sequence[Line]) -> set[str]:
+    return {key for line in lines for key in _key(height, line)}
+
+
+def _cleaned(height: float, lines: Sequence[Line], repeated: set[str]) -> Sequence[Line]:
+    kept = [line for line in lines if not repeated.intersection(_key(height, line))]
+    return kept or lines
+
+
+def _key(height: float, line: Line) -> Iterator[str]:
+    """What a line in a margin has in common with the lines at its place on other pages."""
+    low, high = line.top < _MARGIN * height, line.bottom > (1 - _MARGIN) * height
+    if not (low or high):
+        return
+    place = "bottom" if low else "top"
+    if _PAGE_NUMBER.fullmatch(line.text):
+        yield f"{place} number"
+        return
+    words = _NUMBER_AT_END.sub("", line.text)
+    yield f"{place} {round(line.bottom / 4)} {words if low or len(words) > _LONG_ENOUGH else line.text}"

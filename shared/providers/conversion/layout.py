@@ -1,0 +1,255 @@
+"""Lines of text with their boxes become paragraphs, headings, lists and tables: by geometry, without models.
+
+The order of the file is kept. It reads two-column pages rightly, and every reordering that was tried ruined
+right-to-left pages or tables.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from shared.documents import Block
+from shared.providers.conversion.furniture import without_furniture
+from shared.providers.conversion.lines import Line, Row, rows_of
+from shared.providers.conversion.markdown import table
+
+_HEADING_SIZE = 1.18
+_SAME_SIZE = 1.18  # a superscript makes the box of its line this much higher
+_HEADING_LINES = 3
+_HEADING_CHARACTERS = 160
+_LEVELS = 6
+_CELL_CHARACTERS = 60  # longer "cells" are two columns of prose
+
+_BULLET = re.compile(r"[•▪◦‣●○∙·■□➢✓*–-]\s+(?=\S)")
+_NUMBER = re.compile(r"\(?(\d{1,3}|[a-z])[.)]\s+\S")
+_LEADERS = re.compile(r"(\s?[.·…]){4,}\s*")
+_SENTENCE_END = tuple(".!?:;。！？」؟")
+_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uff00-\uffef]")
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """What is usual in this document. `gap`: points between two lines of a paragraph."""
+
+    body: float
+    gap: float
+    bold_body: bool
+
+
+def blocks_of(pages: Mapping[int, tuple[float, Sequence[Line]]]) -> Iterator[Block]:
+    """`pages`: page number -> (height of the page, its lines in the file's order)."""
+    rows = [row for page, lines in without_furniture(pages).items() for row in rows_of(page, lines)]
+    if not rows:
+        return
+    scale = _scale(rows)
+    groups = list(_joined_over_breaks(_groups(rows, scale)))
+    levels = _levels([group for group in groups if _is_heading(group, scale)], scale)
+    for group in groups:
+        yield _block(group, scale, levels)
+
+
+def _scale(rows: Sequence[Row]) -> _Scale:
+    sizes: Counter[float] = Counter()
+    bold = 0
+    for row in rows:
+        sizes[round(row.size * 2) / 2] += len(row.text)
+        bold += len(row.text) if row.bold else 0
+    body = sizes.most_common(1)[0][0] or 1.0
+    gaps = [upper.bottom - lower.top for upper, lower in pairwise(rows) if _stacked(upper, lower, body)]
+    usual = statistics.quantiles(gaps, n=4)[0] if len(gaps) > 3 else body * 0.3
+    return _Scale(body, max(usual, 0.0), bold * 2 > sum(sizes.values()))
+
+
+def _stacked(upper: Row, lower: Row, body: float) -> bool:
+    gap = upper.bottom - lower.top
+    return upper.page == lower.page and -0.5 * body < gap < 1.5 * body and upper.overlap(lower) > 0
+
+
+def _groups(rows: Iterable[Row], scale: _Scale) -> Iterator[list[Row]]:
+    """Rows that are one paragraph, one heading or one table."""
+    group: list[Row] = []
+    for row in rows:
+        if group and not _belongs(group, row, scale):
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _belongs(group: Sequence[Row], row: Row, scale: _Scale) -> bool:
+    last = group[-1]
+    if last.page != row.page:
+        return False
+    if len(last.cells) > 1 or len(row.cells) > 1:
+        return _continues_table(group, row)
+    if not _stacked(last, row, max(last.size, row.size)) or _starts_item(row):
+        return False
+    if last.bottom - row.top > max(scale.gap * 1.35 + 1, 0.55 * min(last.size, row.size)):
+        return False
+    if max(last.size, row.size) > _SAME_SIZE * min(last.size, row.size):
+        return False
+    return _same_weight(last, row) and not _paragraph_ends(last, row, len(group) == 1)
+
+
+def _continues_table(group: Sequence[Row], row: Row) -> bool:
+    last = group[-1]
+    near = last.bottom - row.top < 2.5 * max(last.size, row.size) and row.top < last.top
+    return len(last.cells) > 1 and len(row.cells) > 1 and near
+
+
+def _same_weight(last: Row, row: Row) -> bool:
+    """A paragraph may begin in bold: then its first line is as long as the others."""
+    return last.bold == row.bold or (last.bold and last.right >= row.right - 2 * row.size)
+
+
+def _paragraph_ends(last: Row, row: Row, first: bool) -> bool:
+    if not last.text.endswith(_SENTENCE_END):
+        return False
+    short = last.right < row.right - 0.2 * row.width
+    indented = not first and 0.8 * row.size < row.left - last.left < 4 * row.size
+    return short or indented
+
+
+def _starts_item(row: Row) -> bool:
+    return bool(_bullet(row) or _NUMBER.match(row.text))
+
+
+def _bullet(row: Row) -> int:
+    """Length of the bullet with its space, 0 without. Symbol fonts have bullets that decode to anything."""
+    found = _BULLET.match(row.text)
+    if found:
+        return found.end()
+    symbol = any(name in row.cells[0].font.lower() for name in ("symbol", "dingbat"))
+    return 2 if symbol and row.text[1:2] == " " else 0
+
+
+def _joined_over_breaks(groups: Iterable[list[Row]]) -> Iterator[list[Row]]:
+    """Puts paragraphs together that a page or column break cut within a sentence."""
+    held: list[Row] | None = None
+    for group in groups:
+        if held and _cut(held[-1], group[0]):
+            held = held + group
+            continue
+        if held:
+            yield held
+        held = group
+    if held:
+        yield held
+
+
+def _cut(last: Row, row: Row) -> bool:
+    moved = last.page != row.page or row.bottom > last.top
+    alike = last.bold == row.bold and abs(last.size - row.size) < 0.1 * row.size
+    single = len(last.cells) == len(row.cells) == 1
+    prose = last.width > 12 * last.size
+    return (
+        moved
+        and alike
+        and single
+        and prose
+        and row.text[:1].islower()
+        and not last.text.endswith(_SENTENCE_END)
+    )
+
+
+def _is_heading(group: Sequence[Row], scale: _Scale) -> bool:
+    first, text = group[0], _text(group)
+    if len(group) > _HEADING_LINES or len(text) > _HEADING_CHARACTERS or not _is_one_run(group):
+        return False
+    if text.endswith(("-", ",", ";")) or _bullet(first) or not any(char.isalpha() for char in text):
+        return False
+    if first.top - first.bottom > 1.5 * first.width and len(text) > 3:  # turned by 90 degrees
+        return False
+    if min(row.size for row in group) >= _HEADING_SIZE * scale.body:
+        return True
+    bold = all(row.bold for row in group) and not scale.bold_body
+    return bold and first.size > 0.9 * scale.body and not text.endswith((".", ":")) and len(text) < 120
+
+
+def _is_one_run(group: Sequence[Row]) -> bool:
+    """No table. A number that stands apart from its heading is still part of it."""
+    if len(group) == 1 and len(group[0].cells) == 2:
+        return any(len(cell.text) <= 3 for cell in group[0].cells)
+    return all(len(row.cells) == 1 for row in group)
+
+
+def _levels(headings: Iterable[Sequence[Row]], scale: _Scale) -> dict[float, int]:
+    """Size -> level: the largest is 1; sizes within 6 % of one another are one level."""
+    levels: dict[float, int] = {}
+    largest, level = 0.0, 0
+    for size in sorted({_heading_size(heading, scale) for heading in headings}, reverse=True):
+        if not levels or size < largest * 0.94:
+            largest, level = size, min(level + 1, _LEVELS)
+        levels[size] = level
+    return levels
+
+
+def _heading_size(group: Sequence[Row], scale: _Scale) -> float:
+    return round(max(scale.body, min(row.size for row in group)), 1)
+
+
+def _block(group: Sequence[Row], scale: _Scale, levels: Mapping[float, int]) -> Block:
+    page, text = group[0].page, _text(group)
+    if _is_heading(group, scale):
+        return Block(kind="heading", text=text, level=levels[_heading_size(group, scale)], page=page)
+    markdown = _table(group)
+    if markdown:
+        return Block(kind="table", text=markdown, page=page)
+    bullet = _bullet(group[0])
+    if bullet:
+        return Block(kind="list_item", text=text[bullet:], page=page)
+    kind = "list_item" if _NUMBER.match(text) else "text"
+    return Block.model_validate({"kind": kind, "text": text, "page": page})
+
+
+def _table(group: Sequence[Row]) -> str:
+    """Markdown when the cells of at least two rows stand in common columns, otherwise nothing."""
+    cells = [cell for row in group for cell in row.cells]
+    if len(group) < 2 or statistics.mean(len(cell.text) for cell in cells) > _CELL_CHARACTERS:
+        return ""
+    columns = _columns(cells)
+    if len(columns) < 2 or any(len(row.cells) > len(columns) for row in group):
+        return ""
+    rows = [_aligned(row, columns) for row in group]
+    return table(rows) if all(rows) else ""
+
+
+def _columns(cells: Iterable[Line]) -> list[tuple[float, float]]:
+    """Intervals that the cells cover from left to right, those that overlap as one."""
+    columns: list[tuple[float, float]] = []
+    for cell in sorted(cells, key=lambda cell: cell.left):
+        if columns and cell.left < columns[-1][1]:
+            columns[-1] = (columns[-1][0], max(columns[-1][1], cell.right))
+        else:
+            columns.append((cell.left, cell.right))
+    return columns
+
+
+def _aligned(row: Row, columns: Sequence[tuple[float, float]]) -> list[str]:
+    """One text for each column; empty when two cells of the row stand in one."""
+    texts = [""] * len(columns)
+    for cell in row.cells:
+        index = next(i for i, (left, right) in enumerate(columns) if left <= cell.left <= right)
+        if texts[index]:
+            return []
+        texts[index] = cell.text
+    return texts
+
+
+def _text(group: Sequence[Row]) -> str:
+    text = group[0].text
+    for row in group[1:]:
+        text = _join(text, row.text)
+    return _LEADERS.sub(" ", text).strip() or text
+
+
+def _join(text: str, following: str) -> str:
+    if text.endswith("\u00ad") or (re.search(r"[^\W\d_]-$", text) and following[:1].islower()):
+        return text[:-1] + following
+    return text + ("" if _CJK.match(text[-1:]) and _CJK.match(following) else " ") + following

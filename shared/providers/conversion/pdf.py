@@ -1,0 +1,129 @@
+"""PDF by docling-parse, page by page: bounded memory, progress, and a third of the time of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from shared.documents import ConvertedDocument
+from shared.errors import DocumentCorrupt, DocumentEmpty, DocumentEncrypted, DocumentTooLarge
+from shared.providers.conversion.layout import blocks_of
+from shared.providers.conversion.lines import Line
+
+_NEEDS_PASSWORD = 4
+_THREADS = 2
+_BUFFERED_PAGES = 4
+_FREE_EVERY_PAGES = 16
+
+
+def convert(path: Path, ocr: str, max_pages: int, progress: Callable[[int, int], None]) -> ConvertedDocument:
+    parser, key = _open(path)
+    total = parser.page_count(key)
+    if total == 0:
+        raise DocumentCorrupt
+    if total > max_pages:
+        raise DocumentTooLarge(f"The file has {total:,} pages; {max_pages:,} are allowed. Split it.")
+    pages: dict[int, tuple[float, list[Line]]] = {}
+    images, failed = 0, 0
+    progress(0, total)
+    for done, result in enumerate(parser.iterate_results(), 1):
+        if result.success:
+            page = result.get_page()
+            pages[result.page_number] = (result.page_height, list(_lines(page)))
+            images += bool(page.bitmap_resources) and not page.textline_cells
+        else:
+            failed += 1
+        progress(done, total)
+    return _document(path, total, pages, images, failed, ocr)
+
+
+def _open(path: Path) -> tuple[Any, str]:
+    from docling_parse.pdf_parser import (
+        ContentConfig,
+        ContentLevel,
+        DecodeConfig,
+        DoclingThreadedPdfParser,
+        ThreadedPdfParserConfig,
+    )
+
+    wanted = ContentConfig(
+        char_cells_content_level=ContentLevel.SKIP,
+        word_cells_content_level=ContentLevel.SKIP,
+        shapes_content_level=ContentLevel.SKIP,
+        include_bitmap_bytes=False,
+    )
+    parser = DoclingThreadedPdfParser(
+        ThreadedPdfParserConfig(
+            threads=_THREADS,
+            render_config=None,
+            max_concurrent_results=_BUFFERED_PAGES,
+            page_content_config=wanted,
+        ),
+        DecodeConfig(enforce_same_font=True, release_native_memory_every_n_pages=_FREE_EVERY_PAGES),
+    )
+    try:
+        return parser, parser.load(path)
+    except RuntimeError as error:
+        raise _why_not(path) from error
+
+
+def _why_not(path: Path) -> Exception:
+    from pypdfium2 import PdfDocument, PdfiumError
+
+    try:
+        PdfDocument(path).close()
+    except PdfiumError as error:
+        return DocumentEncrypted() if error.err_code == _NEEDS_PASSWORD else DocumentCorrupt()
+    return DocumentCorrupt()
+
+
+def _lines(page: Any) -> Iterator[Line]:
+    for cell in page.textline_cells:
+        box = cell.rect.to_bounding_box()
+        text = " ".join(cell.text.split())
+        if text:
+            yield Line(text, box.l, box.b, box.r, box.t, cell.font_name)
+
+
+def _document(
+    path: Path, total: int, pages: dict[int, tuple[float, list[Line]]], images: int, failed: int, ocr: str
+) -> ConvertedDocument:
+    blocks = tuple(blocks_of(pages))
+    if not blocks:
+        raise _no_text(images, failed)
+    warnings = []
+    if failed:
+        warnings.append(f"{failed} of {total} pages are damaged and were left out.")
+    if images and ocr != "never":
+        warnings.append(
+            f"{images} of {total} pages hold only images; OCR is not installed, so they were left out."
+        )
+    headings = [block for block in blocks if block.kind == "heading" and block.page == blocks[0].page]
+    heading = min(headings, key=lambda block: block.level or 1).text if headings else None
+    return ConvertedDocument(
+        format="pdf", title=_title(path) or heading, pages=total, blocks=blocks, warnings=tuple(warnings)
+    )
+
+
+def _no_text(images: int, failed: int) -> Exception:
+    if failed:
+        return DocumentCorrupt()
+    if images:
+        return DocumentEmpty(
+            "The pages hold only images and OCR is not installed. Upload a version with a text layer."
+        )
+    return DocumentEmpty("The pages hold no text.")
+
+
+def _title(path: Path) -> str | None:
+    """The title that the author gave, not the file name that an application put in its place."""
+    from pypdfium2 import PdfDocument, PdfiumError
+
+    try:
+        with PdfDocument(path) as document:
+            title = " ".join(document.get_metadata_value("Title").split())
+    except (PdfiumError, UnicodeError):
+        return None
+    named_after_file = "." in title[-5:-2] or title.startswith("Microsoft ")
+    return None if named_after_file or title.lower() in {"", "untitled", "(anonymous)"} else title

@@ -1,0 +1,62 @@
+"""Text and CSV files, which need no parser of documents."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from pathlib import Path
+
+from shared.documents import Block, ConvertedDocument
+from shared.errors import DocumentEmpty
+from shared.providers.conversion.markdown import table
+
+_PARAGRAPHS = re.compile(r"\n[ \t\r]*\n\s*")
+_MAX_FIELD = 1 << 24
+
+
+def convert(path: Path, fmt: str) -> ConvertedDocument:
+    text = decode(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    blocks = _tables(text) if fmt == "csv" else _paragraphs(text)
+    if not blocks:
+        raise DocumentEmpty
+    return ConvertedDocument(format=fmt, blocks=blocks)
+
+
+def decode(data: bytes) -> str:
+    """UTF-8, UTF-16 with its mark, or the most likely encoding."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return _guessed(data)
+
+
+def _guessed(data: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(data[:1_000_000]).best()
+    return data.decode(best.encoding if best else "cp1252", errors="replace")
+
+
+def _paragraphs(text: str) -> tuple[Block, ...]:
+    parts = (part.strip() for part in _PARAGRAPHS.split(text))
+    return tuple(Block(kind="text", text=part) for part in parts if part)
+
+
+def _tables(text: str) -> tuple[Block, ...]:
+    csv.field_size_limit(_MAX_FIELD)
+    try:
+        markdown = table(csv.reader(io.StringIO(text), _dialect(text)))
+    except csv.Error:
+        return _paragraphs(text)
+    return (Block(kind="table", text=markdown),) if markdown else ()
+
+
+def _dialect(text: str) -> type[csv.Dialect]:
+    try:
+        return csv.Sniffer().sniff("\n".join(text[:20_000].splitlines()[:50]), delimiters=",;\t|")
+    except csv.Error:
+        return csv.excel

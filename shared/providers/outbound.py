@@ -1,0 +1,321 @@
+"""Requests to URLs that clients supplied, kept away from everything that is not the public internet.
+
+A name is resolved once, every address it has is judged, and the connection goes to an address that was
+judged: whatever the name says a moment later does not matter. TLS and the Host header keep the name.
+"""
+
+# ruff: noqa: ARG002  (streams have httpcore's parameters, and one deadline instead of its timeouts)
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import queue
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Literal
+from urllib.parse import SplitResult, urlsplit
+
+import httpcore
+
+from shared.errors import InvalidPayload
+from shared.ports import Sent
+from shared.providers.retry_after import retry_after
+
+log = logging.getLogger(__name__)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Failure = Literal[
+    "dns_error", "connection_refused", "tls_error", "timeout", "blocked_address", "connection_error"
+]
+
+MAX_URL: Final = 2048
+MAX_RESPONSE: Final = 64 * 1024
+DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# What `is_global` lets through, or has let through in some Python: shared space, embedded IPv4 (6to4,
+# Teredo), documentation, retired relays, and Azure's platform address, which is public only by its number.
+_REFUSED = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "100.64.0.0/10",
+            "168.63.129.16/32",
+            "192.0.0.0/24",
+            "192.88.99.0/24",
+            "198.18.0.0/15",
+            "2001::/23",
+            "2001:db8::/32",
+            "2002::/16",
+            "3fff::/20",
+        ),
+    )
+)
+_HOST = re.compile(r"^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*$")
+_NUMERIC = re.compile(r"(?:^|\.)(?:0x[0-9a-f]*|[0-9]+)$")
+_VISIBLE_ASCII = re.compile(r"^[!-~]+$")
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the public internet, by the IANA special-purpose registries."""
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
+    if address.is_multicast or address.is_reserved or address.is_unspecified or not address.is_global:
+        return False
+    return not any(address.version == network.version and address in network for network in _REFUSED)
+
+
+class HttpSender:
+    """A Sender. Both switches are for the local stack: off, only https to the public internet is possible."""
+
+    def __init__(
+        self,
+        allow_http: bool,
+        allow_private: bool,
+        *,
+        verify: ssl.SSLContext | None = None,
+        resolve: Callable[..., Any] = socket.getaddrinfo,
+    ) -> None:
+        """`verify`: trust other than the public authorities. `resolve`: as `socket.getaddrinfo`."""
+        self._schemes = ("https", "http") if allow_http else ("https",)
+        self._allow_private = allow_private
+        self._verify = verify
+        self._resolve = resolve
+
+    def check(self, url: str) -> None:
+        self._parse(url)
+
+    def post(self, url: str, body: bytes, headers: dict[str, str], *, timeout: float) -> Sent:
+        """Sends once. A status counts as soon as it is there, whatever then becomes of the body."""
+        try:
+            parts = self._parse(url)
+        except InvalidPayload:
+            return Sent(None, "blocked_address")
+        sent = self._send(parts, body, headers, _Deadline(timeout))
+        log.debug("posted to %s://%s: %s", parts.scheme, parts.hostname, sent.failure or sent.status_code)
+        return sent
+
+    def _send(self, parts: SplitResult, body: bytes, headers: dict[str, str], deadline: _Deadline) -> Sent:
+        backend = _Pinned(self._resolve, self._allow_private, deadline)
+        try:
+            with (
+                httpcore.ConnectionPool(self._context(), network_backend=backend, retries=0) as pool,
+                pool.stream("POST", _url(parts), headers=_headers(parts, headers), content=body) as response,
+            ):
+                _drain(response)
+                return Sent(response.status, None, retry_after(_lower(response.headers)))
+        except _Failed as failed:
+            return Sent(None, failed.kind)
+        except httpcore.TimeoutException:
+            return Sent(None, "timeout")
+        except (httpcore.NetworkError, httpcore.ProtocolError, OSError, ValueError):
+            return Sent(None, "connection_error")
+
+    def _context(self) -> ssl.SSLContext:
+        if self._verify is None:
+            self._verify = _public_trust()
+        return self._verify
+
+    def _parse(self, url: str) -> SplitResult:
+        """Raises InvalidPayload."""
+        if len(url) > MAX_URL:
+            raise InvalidPayload(f"The webhook URL is longer than {MAX_URL} characters.")
+        if not _VISIBLE_ASCII.match(url) or "\\" in url:
+            raise InvalidPayload(
+                "The webhook URL holds spaces, backslashes, control or non-ASCII characters: percent-encode "
+                "them, and write an international host name in its xn-- form."
+            )
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise InvalidPayload("The webhook URL is not a valid URL.") from None
+        self._check_parts(parts)
+        self._check_port(parts.scheme, port)
+        self._check_host((parts.hostname or "").removesuffix("."))
+        return parts
+
+    def _check_parts(self, parts: SplitResult) -> None:
+        if parts.scheme not in self._schemes:
+            raise InvalidPayload("The webhook URL must begin with https://.")
+        if "@" in parts.netloc:
+            raise InvalidPayload("The webhook URL must not hold a user name or password.")
+        if not parts.hostname:
+            raise InvalidPayload("The webhook URL has no host.")
+
+    def _check_port(self, scheme: str, port: int | None) -> None:
+        if self._allow_private or port is None or port == DEFAULT_PORTS[scheme] or port > 1023:
+            return
+        raise InvalidPayload("The port of the webhook URL must be the standard one or above 1023.")
+
+    def _check_host(self, host: str) -> None:
+        literal = _literal(host)
+        if literal is None and not _HOST.match(host):
+            raise InvalidPayload("The host of the webhook URL is not a valid name.")
+        loopback = host == "localhost" or host.endswith(".localhost")
+        if not self._allow_private and (loopback or (literal is not None and not is_public(literal))):
+            raise InvalidPayload("The host of the webhook URL is not on the public internet.")
+
+
+def _literal(host: str) -> Address | None:
+    """The address that a host is in any spelling that the C library reads (`0x7f.1`, `2130706433`)."""
+    if ":" in host:
+        try:
+            return ipaddress.IPv6Address(host)
+        except ValueError:
+            raise InvalidPayload("The host of the webhook URL is not a valid address.") from None
+    if not _NUMERIC.search(host):
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        raise InvalidPayload("The host of the webhook URL is not a valid address.") from None
+
+
+def _public_trust() -> ssl.SSLContext:
+    """The system's authorities and certifi's: a slim container may have none."""
+    import certifi
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+def _url(parts: SplitResult) -> httpcore.URL:
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return httpcore.URL(
+        scheme=parts.scheme.encode(),
+        host=(parts.hostname or "").removesuffix(".").encode(),
+        port=parts.port,
+        target=target.encode(),
+    )
+
+
+def _headers(parts: SplitResult, headers: dict[str, str]) -> list[tuple[bytes | str, bytes | str]]:
+    return [*headers.items(), ("Host", parts.netloc), ("Connection", "close")]
+
+
+def _lower(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+
+
+def _drain(response: httpcore.Response) -> None:
+    """Reads a little, so that a receiver can finish its sentence; what goes wrong here changes nothing."""
+    size = 0
+    try:
+        for part in response.iter_stream():
+            size += len(part)
+            if size >= MAX_RESPONSE:
+                return
+    except (_Failed, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
+        return
+
+
+class _Failed(Exception):
+    def __init__(self, kind: Failure) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+class _Deadline:
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds, more than 0. Raises _Failed when there are none."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise _Failed("timeout")
+        return left
+
+
+class _Pinned(httpcore.NetworkBackend):
+    """Connects to addresses that were judged, within one deadline for everything."""
+
+    def __init__(self, resolve: Callable[..., Any], allow_private: bool, deadline: _Deadline) -> None:
+        self._resolve = resolve
+        self._allow_private = allow_private
+        self._deadline = deadline
+        self._sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        addresses = _resolved(self._resolve, host, port, self._deadline)
+        if not self._allow_private and not all(is_public(address) for address in addresses):
+            raise _Failed("blocked_address")
+        return self._first(addresses, port)
+
+    def _first(self, addresses: list[Address], port: int) -> httpcore.NetworkStream:
+        """The first address that answers; of several, none may use up the time of the others."""
+        failure: Failure = "dns_error"
+        for rest, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            try:
+                stream = self._sockets.connect_tcp(str(address), port, self._deadline.left() / rest)
+                return _Timed(stream, self._deadline)
+            except httpcore.ConnectTimeout:
+                failure = "timeout"
+            except httpcore.ConnectError as error:
+                refused = isinstance(error.__cause__ or error.__context__, ConnectionRefusedError)
+                failure = "connection_refused" if refused else "connection_error"
+        raise _Failed(failure)
+
+
+class _Timed(httpcore.NetworkStream):
+    """A stream whose every operation has only what is left of the deadline."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._deadline.left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._deadline.left())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        try:
+            stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left())
+        except httpcore.ConnectError as error:
+            raise _Failed("tls_error") from error
+        return _Timed(stream, self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _resolved(resolve: Callable[..., Any], host: str, port: int, deadline: _Deadline) -> list[Address]:
+    """All addresses of a name. In a thread, because `getaddrinfo` knows no timeout."""
+    answer: queue.SimpleQueue[list[Address] | None] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found = resolve(host, port, type=socket.SOCK_STREAM)
+            answer.put(list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found)))
+        except (OSError, ValueError):
+            answer.put(None)
+
+    threading.Thread(target=ask, daemon=True, name="resolve").start()
+    try:
+        addresses = answer.get(timeout=deadline.left())
+    except queue.Empty:
+        raise _Failed("timeout") from None
+    if not addresses:
+        raise _Failed("dns_error")
+    return addresses

@@ -1,0 +1,353 @@
+"""One queue message, start to finish. Every host calls `run` and nothing else.
+
+`run` returns normally whatever becomes of the task; it raises only when storage itself is broken, and then
+the host's own retries and poison queue are the net underneath.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from pydantic import BaseModel
+
+import handlers
+from shared import submission, webhooks
+from shared.dead_letters import letter_of_message, letter_of_task
+from shared.errors import (
+    DocmillError,
+    InternalError,
+    InvalidPayload,
+    TaskTimeout,
+    UnknownTaskType,
+    WorkerLost,
+)
+from shared.handler import Handler
+from shared.lease import Cancelled, Lease, LeaseLost
+from shared.logs import about
+from shared.messages import TaskMessage, derived_task_id
+from shared.ports import (
+    BlobStore,
+    Converter,
+    DeadLetter,
+    DocumentStore,
+    LanguageModel,
+    Row,
+    RowChanged,
+    RowExists,
+    Services,
+)
+from shared.retry import RetryPolicy
+from shared.submission import Submission
+from shared.tasks import Progress, Task, TaskError, TaskStatus, utc_now
+
+log = logging.getLogger(__name__)
+POLICY = RetryPolicy()
+MESSAGE_LIMIT = 1000
+EARLY = timedelta(seconds=1)
+"""A message may come this much before its time: queues count in whole seconds."""
+
+
+def run(
+    services: Services, client_id: str, body: bytes, *, message_id: str, inserted_at: datetime | None = None
+) -> None:
+    """Runs the task that a message on a client's queue asks for.
+
+    `message_id`: the queue's id of the message, from which a task without an id takes its own.
+    """
+    try:
+        message = TaskMessage.decode(body)
+        if message.client_id not in {None, client_id}:
+            raise InvalidPayload("The message names another client than its queue's.")
+        row = _row(services, client_id, message, message_id)
+    except DocmillError as error:
+        if error.status >= 500:
+            raise
+        refuse(services, letter_of_message(client_id, body, error, message_id, inserted_at))
+        return
+    claimed_at = time.monotonic()
+    claimed = claim(services, row, message.seq)
+    if claimed is not None:
+        _attempt(services, claimed, claimed_at)
+
+
+def _row(services: Services, client_id: str, message: TaskMessage, message_id: str) -> Row:
+    """The task's row; a message of another producer gets one here."""
+    task_id = message.task_id or derived_task_id(message_id)
+    row = services.tasks.get(client_id, task_id)
+    if row is not None:
+        return row
+    payload = submission.validate(services, message.task_type, message.payload, message.webhook_url)
+    wish = Submission(
+        task_type=message.task_type,
+        payload=message.payload,
+        webhook_url=message.webhook_url,
+        traceparent=message.traceparent,
+    )
+    task = submission.accepted_task(services, client_id, wish, payload, task_id=task_id)
+    try:
+        return services.tasks.insert(task.model_copy(update={"seq": message.seq}))
+    except RowExists:
+        return _row(services, client_id, message, message_id)
+
+
+def refuse(services: Services, letter: DeadLetter) -> None:
+    """A message that can never work becomes a dead letter and leaves the queue."""
+    told = letter.error["message"] if letter.error else ""
+    log.warning("A message was refused: %s", told, extra={"client_id": letter.client_id})
+    services.dead_letters.record(letter)
+
+
+def claim(services: Services, row: Row, seq: int) -> Row | None:
+    """Takes the task for one attempt.
+
+    None means that the message is done with: out of date, finished, held by somebody else, not due, or
+    the task came to its end here.
+    """
+    found: Row | None = row
+    while found is not None:
+        try:
+            if _steps_aside(services, found, seq) or _ends(services, found):
+                return None
+            return services.tasks.save(found, _taken(services, found.task, utc_now()))
+        except RowChanged:
+            found = services.tasks.get(row.task.client_id, row.task.task_id)
+    return None
+
+
+def _steps_aside(services: Services, row: Row, seq: int) -> bool:
+    task, now = row.task, utc_now()
+    if task.final:
+        webhooks.flush(services, row)
+        return True
+    if seq < task.seq or task.leased(now):
+        return True
+    if task.next_attempt_at and task.next_attempt_at > now + EARLY:
+        submission.enqueue(services, task, delay=(task.next_attempt_at - now).total_seconds())
+        return True
+    return False
+
+
+def _ends(services: Services, row: Row) -> bool:
+    """A task whose last worker vanished may have nothing left but its end."""
+    task = row.task
+    if task.status is TaskStatus.CANCELLING:
+        webhooks.flush(services, services.tasks.save(row, task.to(TaskStatus.CANCELLED, utc_now())))
+        return True
+    if task.attempt >= task.max_attempts:
+        settle_lost(services, row)
+        return True
+    return False
+
+
+def _taken(services: Services, task: Task, now: datetime) -> Task:
+    seconds = services.settings.task_lease_seconds
+    return task.to(
+        TaskStatus.RUNNING,
+        now,
+        attempt=task.attempt + 1,
+        owner=f"{os.getpid()}-{secrets.token_hex(6)}",
+        lease_until=now + timedelta(seconds=seconds),
+        check_at=now + timedelta(seconds=seconds),
+        started_at=task.started_at or now,
+        progress=None,
+    )
+
+
+def settle_lost(services: Services, row: Row) -> None:
+    """The end of a task whose workers vanished, as often as attempts are allowed. Raises RowChanged."""
+    webhooks.flush(services, services.tasks.save(row, _failed(row.task, WorkerLost(), dead=True)))
+
+
+def _attempt(services: Services, row: Row, claimed_at: float) -> None:
+    task = row.task
+    log.info("Started.", extra=about(task))
+    with Lease(services.tasks, row, services.settings.task_lease_seconds, claimed_at) as lease:
+        try:
+            _end(services, lease, task)
+        except LeaseLost:
+            log.warning("The lease was lost: nothing more is written.", extra=about(task))
+
+
+def _end(services: Services, lease: Lease, task: Task) -> None:
+    """Runs the handler and writes what became of it."""
+    attempt: Attempt | None = None
+    try:
+        handler = handlers.load(task.task_type)
+        attempt = Attempt(services, lease, task, handler)
+        result = handler.run(submission.parsed(handler, task.payload), attempt)
+        blob = _store(services, lease, task, result)
+    except Cancelled:
+        row = lease.finish(lambda now_task: now_task.to(TaskStatus.CANCELLED, utc_now()))
+        log.info("Cancelled.", extra=about(task))
+    except LeaseLost:
+        raise
+    except Exception as error:
+        row = _fail(services, lease, _Failure(task, _known(error, task), attempt.stage if attempt else None))
+    else:
+        row = lease.finish(lambda now_task: _succeeded(now_task, blob))
+        log.info("Succeeded.", extra=about(task))
+    webhooks.flush(services, row)
+
+
+def _store(services: Services, lease: Lease, task: Task, result: BaseModel) -> str:
+    """Writes the result under a name of this attempt, so that no zombie can overwrite another's."""
+    lease.check()
+    folder = task.document_id or "none"
+    name = f"{task.client_id}/results/{folder}/{task.task_id}-{task.seq}-{task.attempt}.json"
+    services.blobs.put(name, result.model_dump_json().encode(), "application/json")
+    return name
+
+
+def _succeeded(task: Task, blob: str) -> Task:
+    stage = task.progress.stage if task.progress else "done"
+    done = Progress(stage=stage, current=1, total=1, percent=100, message="Done")
+    return task.to(TaskStatus.SUCCEEDED, utc_now(), result_blob=blob, progress=done, error=None)
+
+
+def _known(error: Exception, task: Task) -> DocmillError:
+    """Any exception as one of ours. The log gets the trace of those that nobody foresaw."""
+    if isinstance(error, DocmillError):
+        return error
+    log.error("Unexpected %s.", type(error).__name__, exc_info=error, extra=about(task))
+    return InternalError()
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """`task` as it was claimed: its `error` is still that of the attempt before."""
+
+    task: Task
+    error: DocmillError
+    stage: str | None
+
+    @property
+    def delay(self) -> float | None:
+        previous = self.task.error.code if self.task.error else None
+        return POLICY.delay(self.error, self.task.attempt, self.task.max_attempts, previous=previous)
+
+    @property
+    def dead(self) -> bool:
+        if isinstance(self.error, InvalidPayload | UnknownTaskType):
+            return True
+        return POLICY.exhausted(self.error, self.task.attempt, self.task.max_attempts)
+
+
+def _fail(services: Services, lease: Lease, failure: _Failure) -> Row:
+    error, delay, about_it = failure.error, failure.delay, about(failure.task)
+    if delay is None:
+        log.warning("Failed: %s: %s", error.code, error.message, extra=about_it)
+        return lease.finish(lambda task: _failed(task, error, dead=failure.dead, stage=failure.stage))
+    log.warning("Attempt failed: %s: %s Next in %.0f s.", error.code, error.message, delay, extra=about_it)
+    row = lease.finish(lambda task: _retrying(task, error, delay, failure.stage))
+    if row.task.status is TaskStatus.RETRYING:
+        submission.enqueue(services, row.task, delay=delay)
+    return row
+
+
+def _retrying(task: Task, error: DocmillError, delay: float, stage: str | None) -> Task:
+    now = utc_now()
+    if task.status is TaskStatus.CANCELLING:
+        return task.to(TaskStatus.CANCELLED, now)
+    due = now + timedelta(seconds=delay)
+    return task.to(
+        TaskStatus.RETRYING,
+        now,
+        seq=task.seq + 1,
+        next_attempt_at=due,
+        check_at=due + timedelta(seconds=30),
+        error=_error(task, error, stage),
+    )
+
+
+def _failed(task: Task, error: DocmillError, *, dead: bool, stage: str | None = None) -> Task:
+    now = utc_now()
+    told = task.model_copy(update={"dead_lettered": dead, "error": _error(task, error, stage)})
+    failed = told.to(TaskStatus.FAILED, now)
+    if not dead:
+        return failed
+    return failed.model_copy(update={"letter": letter_of_task(failed, now).model_dump(mode="json")})
+
+
+def _error(task: Task, error: DocmillError, stage: str | None) -> TaskError:
+    return TaskError(
+        code=error.code,
+        message=error.message[:MESSAGE_LIMIT],
+        retryable=error.retryable,
+        stage=stage,
+        attempt=task.attempt,
+    )
+
+
+class Attempt:
+    """The Context of one attempt: what its handler may touch."""
+
+    def __init__(self, services: Services, lease: Lease, task: Task, handler: Handler) -> None:
+        self._services = services
+        self._lease = lease
+        self._task = task
+        self._stages = handler.STAGES
+        self._percent = 0
+        self._until = time.monotonic() + services.settings.task_timeout_seconds
+        self.stage: str | None = None
+
+    @property
+    def client_id(self) -> str:
+        return self._task.client_id
+
+    @property
+    def task_id(self) -> str:
+        return self._task.task_id
+
+    @property
+    def attempt(self) -> int:
+        return self._task.attempt
+
+    @property
+    def max_bytes(self) -> int:
+        return self._services.settings.max_upload_bytes
+
+    @cached_property
+    def blobs(self) -> BlobStore:
+        return self._services.blobs
+
+    @cached_property
+    def documents(self) -> DocumentStore:
+        return self._services.documents
+
+    @cached_property
+    def converter(self) -> Converter:
+        return self._services.converter
+
+    @cached_property
+    def models(self) -> LanguageModel:
+        return self._services.models
+
+    def progress(self, stage: str, done: int, total: int, message: str) -> None:
+        self.stage = stage
+        self._percent = max(self._percent, self._overall(stage, done, total))
+        self._lease.report(
+            Progress(stage=stage, current=done, total=total, percent=self._percent, message=message)
+        )
+        self.remaining()
+
+    def remaining(self) -> float:
+        self._lease.check()
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TaskTimeout
+        return left
+
+    def _overall(self, stage: str, done: int, total: int) -> int:
+        """Percent of the whole task, 99 at most: only a succeeded task is at 100."""
+        before = 0
+        for name, share in self._stages.items():
+            if name == stage:
+                return min(99, before + int(share * min(done, total) / max(total, 1)))
+            before += share
+        return self._percent

@@ -1,0 +1,150 @@
+"""Clients of one storage account: queues, tables, blobs, by connection string or by identity.
+
+Every call of theirs has a connect and a read timeout and the SDK's exponential retry, set here and nowhere
+else. SDKs are imported inside functions: importing the app must not pay for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import StorageUnavailable
+from shared.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.data.tables import TableServiceClient
+    from azure.storage.blob import BlobServiceClient
+    from azure.storage.queue import QueueServiceClient
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 20
+RETRIES = 3
+
+_DEVELOPMENT = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
+    # The well-known key of the storage emulator, the same on every machine.
+    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
+    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
+    "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
+    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
+)
+_EMULATOR_API = "2026-06-06"
+"""The newest REST version that the emulator knows; the SDKs are ahead of it."""
+
+
+def queue_service(settings: Settings) -> QueueServiceClient:
+    from azure.storage.queue import ExponentialRetry, QueueServiceClient
+
+    options = {**_options(settings), "retry_policy": ExponentialRetry(initial_backoff=0, retry_total=RETRIES)}
+    if connection := connection_string(settings):
+        return QueueServiceClient.from_connection_string(connection, **options)
+    return QueueServiceClient(_uri(settings, "queue"), credential=_credential(settings), **options)
+
+
+def blob_service(settings: Settings) -> BlobServiceClient:
+    from azure.storage.blob import BlobServiceClient, ExponentialRetry
+
+    options = {
+        **_options(settings),
+        "retry_policy": ExponentialRetry(initial_backoff=0, retry_total=RETRIES),
+        # Blocks of 4 MiB: an upload or download holds one of them, whatever the size of the file.
+        "max_single_put_size": 4 * 1024 * 1024,
+        "max_block_size": 4 * 1024 * 1024,
+        "max_single_get_size": 4 * 1024 * 1024,
+        "max_chunk_get_size": 4 * 1024 * 1024,
+    }
+    if connection := connection_string(settings):
+        return BlobServiceClient.from_connection_string(connection, **options)
+    return BlobServiceClient(_uri(settings, "blob"), credential=_credential(settings), **options)
+
+
+def table_service(settings: Settings) -> TableServiceClient:
+    from azure.data.tables import TableServiceClient
+
+    options: dict[str, Any] = {
+        "connection_timeout": CONNECT_SECONDS,
+        "read_timeout": READ_SECONDS,
+        "retry_total": RETRIES,
+        "retry_connect": RETRIES,
+        "retry_read": RETRIES,
+        "retry_status": RETRIES,
+        "retry_backoff_factor": 0.4,
+        "retry_backoff_max": 5,
+    }
+    if connection := connection_string(settings):
+        return TableServiceClient.from_connection_string(connection, **options)
+    return TableServiceClient(_uri(settings, "table"), credential=_credential(settings), **options)
+
+
+def connection_string(settings: Settings) -> str | None:
+    """The connection string, with the emulator's short form written out."""
+    if settings.azure_storage_connection_string is None:
+        return None
+    text = settings.azure_storage_connection_string.get_secret_value()
+    return _DEVELOPMENT if "usedevelopmentstorage=true" in text.lower() else text
+
+
+def is_emulator(settings: Settings) -> bool:
+    text = connection_string(settings) or ""
+    return "devstoreaccount1" in text
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = {"connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+    if is_emulator(settings):
+        options["api_version"] = _EMULATOR_API
+    return options
+
+
+def _uri(settings: Settings, service: str) -> str:
+    uri: str | None = getattr(settings, f"storage_{service}_uri")
+    if uri:
+        return uri
+    if settings.storage_account_name:
+        return f"https://{settings.storage_account_name}.{service}.core.windows.net"
+    raise SettingsError(
+        "AZURE_STORAGE_CONNECTION_STRING: no storage account is set. "
+        "Example: AZURE_STORAGE_CONNECTION_STRING=UseDevelopmentStorage=true"
+    )
+
+
+def _credential(settings: Settings) -> TokenCredential:
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+    if settings.storage_credential == "managedidentity":
+        return ManagedIdentityCredential(client_id=settings.storage_client_id)
+    return DefaultAzureCredential(managed_identity_client_id=settings.storage_client_id)
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turns what the SDKs raise for an account out of reach into our error; the rest is the caller's."""
+    from azure.core.exceptions import (
+        AzureError,
+        ClientAuthenticationError,
+        HttpResponseError,
+        ResourceExistsError,
+        ResourceModifiedError,
+        ResourceNotFoundError,
+    )
+
+    try:
+        yield
+    except (ResourceExistsError, ResourceNotFoundError, ResourceModifiedError):
+        raise
+    except ClientAuthenticationError as error:
+        raise StorageUnavailable("The storage account refuses our credentials or role.") from error
+    except HttpResponseError as error:
+        if error.status_code in {409, 412}:
+            raise
+        raise StorageUnavailable from error
+    except AzureError as error:
+        raise StorageUnavailable from error
+
+
+def status_of(error: Exception) -> int | None:
+    code: int | None = getattr(error, "status_code", None)
+    return code

@@ -1,0 +1,135 @@
+"""Blob Storage: one container, every name under its client's prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from shared.errors import BlobNotFound, Unavailable
+from shared.ports import BlobInfo
+from shared.storage.accounts import storage_errors
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobServiceClient, ContainerClient
+
+CONTAINER = "docmill"
+
+
+class AzureBlobStore:
+    """BlobStore on Blob Storage, and the lock that maintenance takes."""
+
+    def __init__(self, service: BlobServiceClient) -> None:
+        self._service = service
+        self._container: ContainerClient = service.get_container_client(CONTAINER)
+
+    def put(self, name: str, data: bytes | BinaryIO, content_type: str) -> BlobInfo:
+        from azure.storage.blob import ContentSettings
+
+        with _missing():
+            blob = self._container.get_blob_client(name)
+            written = blob.upload_blob(
+                data, overwrite=True, content_settings=ContentSettings(content_type=content_type)
+            )
+        size = len(data) if isinstance(data, bytes) else data.tell()
+        return BlobInfo(name, size, written["etag"], content_type, written["last_modified"])
+
+    def info(self, name: str) -> BlobInfo:
+        with _missing():
+            return _info(name, self._container.get_blob_client(name).get_blob_properties())
+
+    def read(self, name: str) -> bytes:
+        with _missing():
+            return bytes(self._container.download_blob(name).readall())
+
+    def download(
+        self, name: str, file: BinaryIO, progress: Callable[[int, int], None] | None = None
+    ) -> BlobInfo:
+        with _missing():
+            stream = self._container.download_blob(name)
+            total, done = int(stream.size), 0
+            for part in stream.chunks():
+                file.write(part)
+                done += len(part)
+                if progress:
+                    progress(done, total)
+            return _info(name, stream.properties)
+
+    def delete(self, name: str) -> None:
+        try:
+            with _missing():
+                self._container.delete_blob(name)
+        except BlobNotFound:
+            return
+
+    def delete_all(self, prefix: str) -> int:
+        with _missing():
+            names = list(self._container.list_blob_names(name_starts_with=prefix))
+        for name in names:
+            self.delete(name)
+        return len(names)
+
+    def ensure(self) -> None:
+        from azure.core.exceptions import ResourceExistsError
+
+        try:
+            with storage_errors():
+                self._container.create_container()
+        except ResourceExistsError:
+            return
+
+    def acquire(self, name: str, seconds: float) -> Callable[[], None] | None:
+        """Lock by a blob lease: it ends by itself when we do not release it."""
+        from azure.core.exceptions import HttpResponseError
+
+        blob = self._container.get_blob_client(f".locks/{name}")
+        try:
+            with storage_errors():
+                self._touch(blob)
+                lease = blob.acquire_lease(lease_duration=int(min(60, max(15, seconds))))
+        except HttpResponseError as error:
+            if error.status_code == 409:
+                return None
+            raise Unavailable from error
+
+        def release() -> None:
+            with storage_errors():
+                lease.release()
+
+        return release
+
+    @staticmethod
+    def _touch(blob: Any) -> None:
+        from azure.core.exceptions import HttpResponseError, ResourceExistsError
+
+        try:
+            blob.upload_blob(b"", overwrite=False)
+        except ResourceExistsError:
+            return
+        except HttpResponseError as error:
+            if error.status_code not in {409, 412}:
+                raise
+
+    def close(self) -> None:
+        self._service.close()
+
+
+def _info(name: str, properties: Any) -> BlobInfo:
+    return BlobInfo(
+        name=name,
+        size=int(properties.size),
+        etag=properties.etag,
+        content_type=properties.content_settings.content_type,
+        modified_at=properties.last_modified,
+    )
+
+
+@contextmanager
+def _missing() -> Iterator[None]:
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        with storage_errors():
+            yield
+    except ResourceNotFoundError as error:
+        raise BlobNotFound from error

@@ -1,0 +1,431 @@
+"""Tables: tasks, API keys, webhook secrets, dead letters. One client is one partition.
+
+The rows of one task, told by their prefix and written in one entity-group transaction:
+
+    T|task_id                the task
+    L|inverted time|task_id  the same for listings, newest first; progress is the T row's
+    A|task_id                there while the sweep has to look: not final, or events not sent
+    I|hash of the key        which task an Idempotency-Key made
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import InvalidPayload, StorageUnavailable
+from shared.ports import ApiKey, DeadLetter, IdempotencyRecord, Page, Row, RowChanged, RowExists
+from shared.storage.accounts import storage_errors
+from shared.tasks import HELD, Task, TaskStatus
+
+if TYPE_CHECKING:
+    from azure.data.tables import TableClient, TableServiceClient
+
+TASKS, KEYS, DEAD_LETTERS, WEBHOOKS, DELIVERIES = "tasks", "apikeys", "deadletters", "webhooks", "deliveries"
+ALL_TABLES = (TASKS, KEYS, DEAD_LETTERS, WEBHOOKS, DELIVERIES)
+COUNT_LIMIT = 1000
+_END = "~"  # sorts after every character that our row keys use
+
+Entity = dict[str, Any]
+Operation = tuple[Any, ...]
+
+
+class Tables:
+    """The table clients of an account, made once and shared by all threads."""
+
+    def __init__(self, service: TableServiceClient) -> None:
+        self._service = service
+        self._clients: dict[str, TableClient] = {}
+
+    def __getitem__(self, name: str) -> TableClient:
+        client = self._clients.get(name)
+        if client is None:
+            client = self._clients.setdefault(name, self._service.get_table_client(name))
+        return client
+
+    def ensure(self) -> None:
+        with storage_errors():
+            for name in ALL_TABLES:
+                self._service.create_table_if_not_exists(name)
+
+    def ping(self) -> None:
+        """Raises StorageUnavailable when the account does not answer, or our tables are not there."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            with storage_errors():
+                next(iter(self[TASKS].query_entities("PartitionKey eq ''", results_per_page=1)), None)
+        except ResourceNotFoundError as error:
+            raise StorageUnavailable("The tables are missing: `docmill doctor` makes them.") from error
+
+    def close(self) -> None:
+        self._service.close()
+
+
+class AzureTaskStore:
+    """TaskStore on Table Storage."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @property
+    def _table(self) -> TableClient:
+        return self._tables[TASKS]
+
+    def insert(self, task: Task, idempotency: IdempotencyRecord | None = None) -> Row:
+        operations: list[Operation] = [("create", entity) for entity in _entities(task)]
+        if idempotency is not None:
+            operations.append(("create", _idempotency_entity(task.client_id, idempotency)))
+        try:
+            return Row(task, self._submit(operations))
+        except RowExists:
+            # The answer to our own first try may have been lost, and the SDK's retry then says "exists".
+            found = self.get(task.client_id, task.task_id)
+            if found is None or found.task != task:
+                raise
+            return found
+
+    def get(self, client_id: str, task_id: str) -> Row | None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            with storage_errors():
+                entity = self._table.get_entity(client_id, f"T|{task_id}")
+        except ResourceNotFoundError:
+            return None
+        return Row(_task(entity), str(entity.metadata["etag"]))
+
+    def save(self, row: Row, task: Task) -> Row:
+        try:
+            return Row(task, self._submit(_transition(row, task)))
+        except RowChanged:
+            # As in insert: our own write may have been the one that changed it.
+            found = self.get(task.client_id, task.task_id)
+            if found is None or found.task != task:
+                raise
+            return found
+
+    def touch(self, row: Row, task: Task) -> Row:
+        return Row(task, self._submit([_guarded(_entities(task)[0], row.etag)]))
+
+    def _submit(self, operations: list[Operation]) -> str:
+        """The new ETag of the first row of a transaction."""
+        with _conflicts(), storage_errors():
+            answers = self._table.submit_transaction(operations)
+        return str(answers[0]["etag"])
+
+    def page(
+        self,
+        client_id: str,
+        *,
+        status: TaskStatus | None = None,
+        task_type: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Task]:
+        start = read_cursor(cursor) if cursor else "L|"
+        query = "PartitionKey eq @client and RowKey gt @start and RowKey lt @end"
+        values = {"client": client_id, "start": start, "end": f"L|{_END}"}
+        for name, value in (("status", status), ("task_type", task_type)):
+            if value is not None:
+                query += f" and {name} eq @{name}"
+                values[name] = str(value)
+        found = self._query(query, values, limit + 1)
+        tasks = [self._current(_task(entity)) for entity in found[:limit]]
+        more = len(found) > limit
+        return Page(tasks, write_cursor(found[limit - 1]["RowKey"]) if more else None)
+
+    def _current(self, task: Task) -> Task:
+        """A running task's heartbeat goes to its T row alone, so its progress is read there."""
+        row = self.get(task.client_id, task.task_id) if task.status in HELD else None
+        return row.task if row else task
+
+    def due(self, client_id: str, now: datetime, limit: int = 200) -> list[str]:
+        query = "PartitionKey eq @client and RowKey ge @start and RowKey lt @end and check_at le @now"
+        values = {"client": client_id, "start": "A|", "end": f"A|{_END}", "now": _stamp(now)}
+        return [entity["RowKey"][2:] for entity in self._query(query, values, limit, ["RowKey"])]
+
+    def active(self, client_id: str, document_id: str) -> list[str]:
+        query = "PartitionKey eq @client and RowKey ge @start and RowKey lt @end and document_id eq @document"
+        values = {"client": client_id, "start": "A|", "end": f"A|{_END}", "document": document_id}
+        return [entity["RowKey"][2:] for entity in self._query(query, values, COUNT_LIMIT, ["RowKey"])]
+
+    def _query(
+        self, query: str, values: dict[str, str], limit: int, select: list[str] | None = None
+    ) -> list[Entity]:
+        with storage_errors():
+            pages = self._table.query_entities(
+                query, parameters=values, results_per_page=min(limit, 1000), select=select
+            )
+            return [dict(entity) for entity in islice(pages, limit)]
+
+    def idempotency(self, client_id: str, key_hash: str) -> IdempotencyRecord | None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            with storage_errors():
+                entity = self._table.get_entity(client_id, f"I|{key_hash}")
+        except ResourceNotFoundError:
+            return None
+        return IdempotencyRecord(key_hash=key_hash, **_only(entity, "body_hash", "task_id", "created_at"))
+
+    def forget_idempotency(self, client_id: str, key_hash: str) -> None:
+        with storage_errors():
+            self._table.delete_entity(client_id, f"I|{key_hash}")
+
+
+class AzureKeyStore:
+    """KeyStore on Table Storage."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @property
+    def _table(self) -> TableClient:
+        return self._tables[KEYS]
+
+    def add(self, key: ApiKey) -> None:
+        with storage_errors():
+            self._table.create_entity(_key_entity(key))
+
+    def get(self, client_id: str, key_id: str) -> ApiKey | None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            with storage_errors():
+                return _key(self._table.get_entity(client_id, key_id))
+        except ResourceNotFoundError:
+            return None
+
+    def of_client(self, client_id: str) -> list[ApiKey]:
+        with storage_errors():
+            found = self._table.query_entities("PartitionKey eq @client", parameters={"client": client_id})
+            return [_key(entity) for entity in found]
+
+    def revoke(self, client_id: str, key_id: str, now: datetime) -> bool:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        change = {"PartitionKey": client_id, "RowKey": key_id, "revoked_at": _stamp(now)}
+        try:
+            with storage_errors():
+                self._table.update_entity(change)
+        except ResourceNotFoundError:
+            return False
+        return True
+
+
+class AzureSecretStore:
+    """SecretStore on Table Storage: one row for each client's own webhook secret."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @property
+    def _table(self) -> TableClient:
+        return self._tables[WEBHOOKS]
+
+    def get(self, client_id: str) -> str | None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            with storage_errors():
+                entity = self._table.get_entity(client_id, "S|client")
+        except ResourceNotFoundError:
+            return None
+        return str(entity["ciphertext"])
+
+    def put(self, client_id: str, ciphertext: str, *, replace: bool) -> str:
+        from azure.core.exceptions import ResourceExistsError
+
+        entity = {"PartitionKey": client_id, "RowKey": "S|client", "ciphertext": ciphertext}
+        with storage_errors():
+            if replace:
+                self._table.upsert_entity(entity)
+                return ciphertext
+            try:
+                self._table.create_entity(entity)
+            except ResourceExistsError:
+                return self.get(client_id) or ciphertext
+        return ciphertext
+
+
+class AzureDeadLetterStore:
+    """DeadLetterStore on Table Storage, newest first, each letter found again by its own id."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    @property
+    def _table(self) -> TableClient:
+        return self._tables[DEAD_LETTERS]
+
+    def record(self, letter: DeadLetter) -> None:
+        """Two rows: `D|id` makes a repetition harmless, `L|time|id` is what is listed."""
+        body = letter.model_dump_json()
+        listed = {
+            "PartitionKey": letter.client_id,
+            "RowKey": f"L|{inverted(letter.dead_lettered_at)}|{letter.dead_letter_id}",
+            "letter": body,
+            "open": letter.retried_at is None,
+        }
+        once = {
+            "PartitionKey": letter.client_id,
+            "RowKey": f"D|{letter.dead_letter_id}",
+            "listed": listed["RowKey"],
+        }
+        try:
+            with _conflicts(), storage_errors():
+                self._table.submit_transaction([("create", once), ("create", listed)])
+        except RowExists:
+            return
+
+    def page(self, client_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
+        start = read_cursor(cursor) if cursor else "L|"
+        found = self._listed(client_id, start, "", limit + 1)
+        letters = [DeadLetter.model_validate_json(entity["letter"]) for entity in found[:limit]]
+        return Page(letters, write_cursor(found[limit - 1]["RowKey"]) if len(found) > limit else None)
+
+    def count_open(self, client_id: str) -> int:
+        return len(self._listed(client_id, "L|", " and open eq true", COUNT_LIMIT, ["RowKey"]))
+
+    def _listed(
+        self, client_id: str, start: str, condition: str, limit: int, select: list[str] | None = None
+    ) -> list[Entity]:
+        query = f"PartitionKey eq @client and RowKey gt @start and RowKey lt @end{condition}"
+        values = {"client": client_id, "start": start, "end": f"L|{_END}"}
+        with storage_errors():
+            pages = self._table.query_entities(
+                query, parameters=values, results_per_page=limit, select=select
+            )
+            return [dict(entity) for entity in islice(pages, limit)]
+
+
+def _entities(task: Task) -> list[Entity]:
+    """The T and L rows, and the A row when the sweep has to look."""
+    body = {
+        "PartitionKey": task.client_id,
+        "status": str(task.status),
+        "task_type": task.task_type,
+        "task": task.model_dump_json(exclude={"payload", "events"}),
+        "payload": json.dumps(task.payload, ensure_ascii=False, separators=(",", ":")),
+        "events": json.dumps([event.model_dump(mode="json") for event in task.events]),
+    }
+    entities = [{**body, "RowKey": f"T|{task.task_id}"}, {**body, "RowKey": _listing_key(task)}]
+    if task.needs_attention:
+        entities.append(_attention(task))
+    return entities
+
+
+def _attention(task: Task) -> Entity:
+    return {
+        "PartitionKey": task.client_id,
+        "RowKey": f"A|{task.task_id}",
+        "check_at": _stamp(task.check_at),
+        "document_id": task.document_id or "",
+    }
+
+
+def _transition(row: Row, task: Task) -> list[Operation]:
+    first, *others = _entities(task)
+    operations: list[Operation] = [_guarded(first, row.etag)]
+    operations += [("upsert", entity, {"mode": "replace"}) for entity in others]
+    if row.task.needs_attention and not task.needs_attention:
+        operations.append(("delete", _attention(task)))
+    return operations
+
+
+def _guarded(entity: Entity, etag: str) -> Operation:
+    from azure.core import MatchConditions
+
+    return (
+        "update",
+        entity,
+        {"mode": "replace", "etag": etag, "match_condition": MatchConditions.IfNotModified},
+    )
+
+
+def _task(entity: Entity) -> Task:
+    task = json.loads(entity["task"])
+    return Task.model_validate(
+        {**task, "payload": json.loads(entity["payload"]), "events": json.loads(entity["events"])}
+    )
+
+
+def _idempotency_entity(client_id: str, record: IdempotencyRecord) -> Entity:
+    return {
+        "PartitionKey": client_id,
+        "RowKey": f"I|{record.key_hash}",
+        "body_hash": record.body_hash,
+        "task_id": record.task_id,
+        "created_at": _stamp(record.created_at),
+    }
+
+
+def _key_entity(key: ApiKey) -> Entity:
+    return {
+        "PartitionKey": key.client_id,
+        "RowKey": key.key_id,
+        "secret_hash": key.secret_hash,
+        "created_at": _stamp(key.created_at),
+    }
+
+
+def _key(entity: Entity) -> ApiKey:
+    return ApiKey(
+        key_id=entity["RowKey"],
+        client_id=entity["PartitionKey"],
+        **_only(entity, "secret_hash", "created_at", "revoked_at"),
+    )
+
+
+def _only(entity: Entity, *names: str) -> Entity:
+    return {name: entity[name] for name in names if name in entity}
+
+
+def _listing_key(task: Task) -> str:
+    return f"L|{inverted(task.created_at)}|{task.task_id}"
+
+
+def inverted(moment: datetime) -> str:
+    """A string that sorts the newest moment first: microseconds counted back from a far day."""
+    micros = int(moment.timestamp() * 1_000_000)
+    return f"{10**17 - micros:018d}"
+
+
+def _stamp(moment: datetime) -> str:
+    """A moment as text of fixed width, so that it sorts as time does."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def write_cursor(row_key: str) -> str:
+    return base64.urlsafe_b64encode(row_key.encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str) -> str:
+    """Raises InvalidPayload for a cursor that is not one of ours."""
+    try:
+        row_key = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError as error:
+        raise InvalidPayload("The cursor is not one that a list gave.") from error
+    if not row_key.startswith("L|"):
+        raise InvalidPayload("The cursor is not one that a list gave.")
+    return row_key
+
+
+@contextmanager
+def _conflicts() -> Iterator[None]:
+    from azure.core.exceptions import HttpResponseError
+
+    try:
+        yield
+    except HttpResponseError as error:
+        kinds: dict[int | None, Callable[[], Exception]] = {409: RowExists, 412: RowChanged, 404: RowChanged}
+        made = kinds.get(error.status_code)
+        if made is None:
+            raise
+        raise made() from error

@@ -1,0 +1,69 @@
+"""Real services for the tests that ask for them: started once, on free ports, in a temporary directory.
+
+A missing piece fails the test with what to run; nothing is skipped, here or in CI.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from local import ports
+from local.stack import Stack
+
+
+@dataclass(frozen=True)
+class SupabaseService:
+    """`key` is the service role's; `database_url` leads to Postgres itself, as superuser."""
+
+    url: str
+    key: str
+    database_url: str
+
+
+@contextmanager
+def data_directory() -> Iterator[Path]:
+    """Not below pytest's own directory: pytest closes that to the user that Postgres runs as under root."""
+    with tempfile.TemporaryDirectory(prefix="docmill-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Stack]:
+    """One stack for the session with nothing started yet; use the fixtures below."""
+    with data_directory() as data:
+        services = Stack(data, ports.ANY)
+        yield services
+        services.stop()
+
+
+@pytest.fixture(scope="session")
+def azurite(services: Stack) -> str:
+    """Connection string of a running Azurite."""
+    services.start_azurite()
+    return services.azurite.connection_string
+
+
+@pytest.fixture(scope="session")
+def supabase(services: Stack) -> SupabaseService:
+    """A running Supabase Lite with our schema."""
+    services.start_supabase()
+    return SupabaseService(services.supabase.url, services.supabase.key, services.postgres.url)
+
+
+@pytest.fixture(scope="session")
+def stack(services: Stack, azurite: str, supabase: SupabaseService) -> Stack:
+    """The whole stack; `stack.environment()` are the settings that lead to it."""
+    return services
+
+
+@pytest.fixture
+def stack_directory() -> Iterator[Path]:
+    """A directory for a further stack."""
+    with data_directory() as data:
+        yield data

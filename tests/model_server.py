@@ -1,0 +1,133 @@
+"""A small real HTTP server that speaks OpenAI's API, records what it is asked and can be told to misbehave."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from shared.providers.extractive import summarize
+from shared.providers.local import LocalModel
+
+MODEL = LocalModel()
+DOCUMENT = re.compile(r"<document-([0-9a-f]+)>\n(.*)\n</document-\1>", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int = 200
+    body: bytes | dict[str, Any] = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    hang: bool = False
+
+
+def error(status: int, code: str | None = None, **headers: str) -> Reply:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status, {"error": {"message": "no", "type": code, "code": code, "param": None}}, named)
+
+
+def chat(content: str | None, finish: str = "stop") -> Reply:
+    return Reply(body=_chat_body(content, finish))
+
+
+class ModelServer(ThreadingHTTPServer):
+    """`replies`: answers for the next requests; afterwards it answers as it should."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.replies: list[Reply] = []
+        self.requests: list[Request] = []
+        self.released = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ModelServer
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._reply({"object": "list", "data": [{"id": "m", "object": "model"}]})
+
+    def do_POST(self) -> None:
+        self._reply(None)
+
+    def _reply(self, listing: dict[str, Any] | None) -> None:
+        raw = self.rfile.read(int(self.headers.get("content-length") or 0))
+        body = json.loads(raw) if raw else {}
+        self.server.requests.append(Request(self.path, dict(self.headers.items()), body))
+        if self.server.replies:
+            self._send(self.server.replies.pop(0))
+        else:
+            self._send(Reply(body=listing or ANSWERS[self.path.removeprefix("/v1")](body)))
+
+    def _send(self, reply: Reply) -> None:
+        if reply.hang:
+            self.server.released.wait(30)
+            self.close_connection = True
+            return
+        data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+        self.send_response(reply.status)
+        for name, value in {"Content-Type": "application/json", **reply.headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
+    found = MODEL.embed(body["input"], timeout=60)
+    # Backwards and not of length 1, so that order and norm are the client's to restore.
+    data = [
+        {"object": "embedding", "index": index, "embedding": [3 * value for value in vector]}
+        for index, vector in reversed(list(enumerate(found.vectors)))
+    ]
+    return {"object": "list", "model": body["model"], "data": data, "usage": {"prompt_tokens": found.tokens}}
+
+
+def _completion(body: dict[str, Any]) -> dict[str, Any]:
+    document = DOCUMENT.search(body["messages"][-1]["content"])
+    bullets = '"- "' in body["messages"][0]["content"]
+    text = summarize(document[2] if document else "", "short", "bullets" if bullets else "paragraph")
+    return _chat_body(text, "stop")
+
+
+def _chat_body(content: str | None, finish: str) -> dict[str, Any]:
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content}}
+    return {"choices": [choice], "usage": {"prompt_tokens": 50, "completion_tokens": 10}}
+
+
+ANSWERS = {"/embeddings": _embeddings, "/chat/completions": _completion}
+
+
+@contextmanager
+def running() -> Iterator[ModelServer]:
+    server = ModelServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

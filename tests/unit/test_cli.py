@@ -1,0 +1,446 @@
+"""`docmill` as a person or a script meets it: what it prints, how it exits.
+
+The service is a small real one.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from cli.app import app
+from cli.config import Config
+from cli.progress import board
+
+Answer = tuple[int, Any]
+KEY = "dm_default_0123456789ab_secret"
+
+
+def task(status: str = "succeeded", **members: Any) -> dict[str, Any]:
+    return {
+        "task_id": "task-1",
+        "client_id": "default",
+        "task_type": "ingestion",
+        "status": status,
+        "priority": "normal",
+        "payload": {"document_id": "doc-1"},
+        "document_id": "doc-1",
+        "progress": None,
+        "attempt": 1,
+        "max_attempts": 5,
+        "next_attempt_at": None,
+        "dead_lettered": False,
+        "created_at": "2026-11-22T04:00:00Z",
+        "started_at": None,
+        "finished_at": None,
+        "updated_at": "2026-11-22T04:00:00Z",
+        "error": None,
+        "result_url": None,
+        "webhook": None,
+        **members,
+    }
+
+
+def failed() -> dict[str, Any]:
+    error = {
+        "code": "document_corrupt",
+        "message": "The file is damaged.",
+        "retryable": False,
+        "stage": "convert",
+        "attempt": 1,
+    }
+    return task("failed", error=error)
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> Answer:
+    return status, {
+        "type": "about:blank",
+        "title": code,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **more,
+    }
+
+
+class Service:
+    """Answers by route; several answers to one route are given one after the other, the last for ever."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.answers: dict[str, list[Answer]] = {}
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+
+    def on(self, route: str, *answers: Answer) -> None:
+        self.answers[route] = list(answers)
+
+    def answer(self, route: str, headers: dict[str, str], body: bytes) -> Answer:
+        self.requests.append((route, headers, body))
+        waiting = self.answers.get(route.partition("?")[0])
+        if not waiting:
+            return problem(404, "not_found", "There is nothing here under this id.")
+        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+
+@contextmanager
+def serving() -> Iterator[Service]:
+    class Handler(BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            size = int(self.headers.get("Content-Length") or 0)
+            status, body = service.answer(
+                f"{self.command} {self.path}", dict(self.headers), self.rfile.read(size)
+            )
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("ETag", f'"{len(service.requests)}"')
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = handle_any
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        service = Service(f"http://127.0.0.1:{server.server_address[1]}")
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield service
+        server.shutdown()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def run(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs `docmill` in an empty directory, with the service and a key in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DOCMILL_DATA_DIR", "AzureWebJobsStorage", "AZURE_STORAGE_CONNECTION_STRING"):
+        monkeypatch.delenv(name, raising=False)
+
+    def invoke(*words: str, **environ: str | None) -> Result:
+        env = {"DOCMILL_URL": service.url, "DOCMILL_API_KEY": KEY, **environ}
+        return CliRunner().invoke(app, list(words), env=env)
+
+    return invoke
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> str:
+    path = tmp_path / "report.md"
+    path.write_text("# Report\n\nAll is well.\n")
+    return str(path)
+
+
+# --- exit status -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (problem(400, "invalid_json", "The body is not valid JSON."), 2),
+        (problem(401, "unauthorized", "Send a valid API key."), 2),
+        (problem(404, "not_found", "There is nothing here under this id."), 2),
+        (problem(422, "invalid_payload", "Mend the payload."), 2),
+        (problem(429, "rate_limited", "Too many tasks are waiting."), 3),
+        (problem(500, "internal", "Something went wrong."), 3),
+        (problem(503, "unavailable", "A service is out of reach."), 3),
+    ],
+)
+def test_a_refusal_is_one_line_and_a_status(run: Run, service: Service, answer: Answer, status: int) -> None:
+    service.on("GET /api/tasks/task-1", answer)
+    ran = run("status", "task-1")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (status, "", answer[1]["detail"] + "\n")
+
+
+def test_no_service_is_3(run: Run) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        ran = run("tasks", DOCMILL_URL=f"http://127.0.0.1:{closed.getsockname()[1]}")
+    assert ran.exit_code == 3
+    assert "out of reach" in ran.stderr
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"[]"])
+def test_something_else_at_that_address_is_3(run: Run, service: Service, body: bytes) -> None:
+    service.on("GET /api/tasks", (200, body))
+    ran = run("tasks")
+    assert ran.exit_code == 3
+    assert "not Docmill" in ran.stderr
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://[", "nonsense"])
+def test_a_bad_url_is_2(run: Run, url: str) -> None:
+    assert run("tasks", DOCMILL_URL=url).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["submit", "missing.pdf"],
+        ["submit"],
+        ["submit", ".", "--type", "ingestion"],
+        ["tasks", "--status", "asleep"],
+        ["tasks", "--limit", "0"],
+        ["search"],
+        ["search", "x", "--mode", "guess"],
+        ["--env-file", "missing.env", "tasks"],
+        ["keys", "create"],
+        ["keys", "create", "--client", "No_Such"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_usage_is_2(run: Run, service: Service, words: list[str]) -> None:
+    assert run(*words).exit_code == 2
+    assert service.requests == []
+
+
+def test_no_key_is_2_and_says_which_variable(run: Run, service: Service) -> None:
+    ran = run("--key-env", "ACME_KEY", "tasks")
+    assert ran.exit_code == 2
+    assert "ACME_KEY" in ran.stderr
+    assert service.requests == []
+
+
+def test_each_reason_of_a_422_is_told(run: Run, service: Service) -> None:
+    errors = [{"loc": ["body", "top_k"], "msg": "too large"}]
+    service.on("POST /api/search", problem(422, "invalid_payload", "Mend this.", errors=errors))
+    assert run("search", "x").stderr == "Mend this. body.top_k: too large.\n"
+
+
+# --- submit and status -----------------------------------------------------------------------------------
+
+
+def test_submit_waits_and_shows_the_stages(run: Run, service: Service, report: str) -> None:
+    half = {"stage": "embed", "current": 1, "total": 2, "percent": 61, "message": "Embedded 1/2 chunks"}
+    service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+    service.on("POST /api/tasks", (202, task("queued")))
+    service.on(
+        "GET /api/tasks/task-1", (200, task("queued")), (200, task("running", progress=half)), (200, task())
+    )
+    ran = run("submit", report, "--wait", "--json", "--webhook-url", "https://example.com/hook")
+    assert ran.exit_code == 0
+    assert json.loads(ran.stdout)["status"] == "succeeded"
+    for shown in ("report.md", "uploading", "61%", "Embedded 1/2 chunks", "100%  done"):
+        assert shown in ran.stderr
+    _, headers, body = next(request for request in service.requests if request[0] == "POST /api/tasks")
+    assert headers["X-API-Key"] == KEY
+    assert json.loads(body) == {
+        "task_type": "ingestion",
+        "payload": {"document_id": "doc-1"},
+        "webhook_url": "https://example.com/hook",
+    }
+    waits = [request for request in service.requests if request[0].startswith("GET /api/tasks/task-1?wait=2")]
+    assert all("If-None-Match" in headers for _, headers, _ in waits)
+    assert len(waits) == 2
+
+
+def test_a_failed_task_is_1_and_says_why(run: Run, service: Service, report: str) -> None:
+    service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+    service.on("POST /api/tasks", (202, task("queued")))
+    service.on("GET /api/tasks/task-1", (200, failed()))
+    ran = run("submit", report, "--type", "summarization", "--wait")
+    assert ran.exit_code == 1
+    assert "The file is damaged." in ran.stderr
+    assert run("status", "task-1").exit_code == 1
+
+
+def test_a_cancelled_task_did_not_succeed(run: Run, service: Service) -> None:
+    service.on("GET /api/tasks/task-1", (200, task("cancelled")))
+    assert run("status", "task-1", "--wait").exit_code == 1
+
+
+def test_waiting_bears_a_short_absence(run: Run, service: Service) -> None:
+    away = problem(503, "unavailable", "A service is out of reach.")
+    service.on("GET /api/tasks/task-1", (200, task("running")), away, (200, task()))
+    assert run("status", "task-1", "--wait").exit_code == 0
+
+
+def test_a_refused_file_does_not_keep_the_others(
+    run: Run, service: Service, report: str, tmp_path: Path
+) -> None:
+    (tmp_path / "other.md").write_text("# Other\n")
+    too_large = problem(413, "payload_too_large", "Too large.")
+    service.on("POST /api/documents", too_large, (201, {"document_id": "doc-2"}))
+    service.on("POST /api/tasks", (202, task("queued")))
+    ran = run("submit", report, "other.md")
+    assert ran.exit_code == 2
+    assert "task-1" in ran.stdout
+    assert "other.md" in ran.stdout
+    assert "report.md" not in ran.stdout
+    assert "Too large." in ran.stderr
+
+
+def test_a_wrong_key_stops_at_the_first_file(run: Run, service: Service, report: str) -> None:
+    service.on("POST /api/documents", problem(401, "unauthorized", "Send a valid API key."))
+    assert run("submit", report, report).exit_code == 2
+    assert len(service.requests) == 1
+
+
+def test_ids_from_the_command_line_stay_in_their_place(run: Run, service: Service) -> None:
+    run("status", "../health?x=1#")
+    assert service.requests[0][0] == "GET /api/tasks/..%2Fhealth%3Fx%3D1%23"
+
+
+# --- reading ---------------------------------------------------------------------------------------------
+
+PAGE = {"items": [task("running"), failed()], "next_cursor": "abc"}
+DOCUMENT = {
+    "document_id": "doc-1",
+    "filename": "a\x1b[31m.pdf",
+    "status": "ingested",
+    "pages": 3,
+    "chunks": 9,
+    "size": 10,
+}
+MATCH = {
+    "chunk_id": "c",
+    "document_id": "doc-1",
+    "filename": "a.pdf",
+    "content": "The [bold]mill\x1b]0;x\x07 grinds.",
+    "score": 0.5,
+    "page": 2,
+    "headings": ["One", "Two"],
+    "chunk_index": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "route", "body"),
+    [
+        (["status", "task-1"], "GET /api/tasks/task-1", task()),
+        (["tasks"], "GET /api/tasks", PAGE),
+        (["result", "task-1"], "GET /api/tasks/task-1/result", {"document_id": "doc-1", "chunks": 3}),
+        (["documents"], "GET /api/documents", {"items": [DOCUMENT], "next_cursor": None}),
+        (["search", "mill"], "POST /api/search", {"matches": [MATCH]}),
+    ],
+)
+def test_json_is_what_the_api_sent(
+    run: Run, service: Service, words: list[str], route: str, body: dict[str, Any]
+) -> None:
+    service.on(route, (200, body))
+    ran = run(*words, "--json")
+    assert ran.exit_code == 0
+    assert json.loads(ran.stdout) == body
+
+
+def test_tasks_are_filtered_and_listed(run: Run, service: Service) -> None:
+    service.on("GET /api/tasks", (200, PAGE))
+    ran = run("tasks", "--status", "failed", "--task-type", "ingestion", "--limit", "2")
+    assert "The file is damaged." in ran.stdout
+    assert "--cursor abc" in ran.stderr
+    assert service.requests[0][0] == "GET /api/tasks?status=failed&task_type=ingestion&limit=2"
+
+
+def test_search_shows_file_page_and_score(run: Run, service: Service) -> None:
+    service.on("POST /api/search", (200, {"matches": [MATCH]}))
+    ran = run("search", "who grinds?", "--top-k", "3", "--mode", "text", "--document", "doc-1")
+    assert "1. a.pdf, page 2  (score 0.500)" in ran.stdout
+    assert "One > Two" in ran.stdout
+    assert "The [bold]mill" in ran.stdout
+    assert json.loads(service.requests[0][2]) == {
+        "query": "who grinds?",
+        "top_k": 3,
+        "mode": "text",
+        "document_id": "doc-1",
+    }
+
+
+def test_documents_cannot_command_the_terminal(run: Run, service: Service) -> None:
+    service.on("POST /api/search", (200, {"matches": [MATCH]}))
+    service.on("GET /api/documents", (200, {"items": [DOCUMENT], "next_cursor": None}))
+    assert "\x1b" not in run("search", "mill").stdout + run("documents").stdout
+
+
+def test_a_summary_is_printed_as_text(run: Run, service: Service) -> None:
+    service.on("GET /api/tasks/task-1/result", (200, {"summary": "Short.\nGood.", "model": "m"}))
+    assert run("result", "task-1").stdout == "Short.\nGood.\n"
+
+
+@pytest.mark.parametrize(("code", "status"), [("task_failed", 1), ("result_not_ready", 2)])
+def test_a_result_that_is_not_there(run: Run, service: Service, code: str, status: int) -> None:
+    service.on("GET /api/tasks/task-1/result", problem(404, code, "There is none."))
+    assert run("result", "task-1").exit_code == status
+
+
+# --- settings --------------------------------------------------------------------------------------------
+
+
+def test_the_local_stacks_settings_are_read_aloud(run: Run, service: Service, tmp_path: Path) -> None:
+    service.on("GET /api/tasks", (200, {"items": [], "next_cursor": None}))
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local/env").write_text(f"DOCMILL_URL='{service.url}'\nDOCMILL_API_KEY='local key'\n")
+    ran = run("tasks", DOCMILL_URL=None, DOCMILL_API_KEY=None)
+    assert ran.exit_code == 0
+    assert ".local/env" in ran.stderr
+    assert service.requests[0][1]["X-API-Key"] == "local key"
+
+
+def test_the_environment_comes_before_the_local_stack(run: Run, service: Service, tmp_path: Path) -> None:
+    service.on("GET /api/tasks", (200, {"items": [], "next_cursor": None}))
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local/env").write_text("DOCMILL_URL=http://127.0.0.1:1\nDOCMILL_API_KEY=local\n")
+    assert run("tasks").stderr == ""
+    assert service.requests[0][1]["X-API-Key"] == KEY
+
+
+def test_a_file_that_was_named_wins(run: Run, service: Service, tmp_path: Path) -> None:
+    service.on("GET /api/tasks", (200, {"items": [], "next_cursor": None}))
+    (tmp_path / "x.env").write_text("DOCMILL_API_KEY_ACME='it is $HOME'\n")
+    run("--env-file", "x.env", "--key-env", "DOCMILL_API_KEY_ACME", "tasks")
+    assert service.requests[0][1]["X-API-Key"] == "it is $HOME"
+
+
+def test_the_repr_of_settings_shows_no_key() -> None:
+    assert KEY not in repr(Config(environ={"DOCMILL_API_KEY": KEY}))
+
+
+def test_secrets_key_is_a_fernet_key(run: Run) -> None:
+    Fernet(run("secrets-key").stdout.strip())
+
+
+def test_version(run: Run) -> None:
+    assert run("version").stdout.startswith("docmill ")
+
+
+# --- doctor ----------------------------------------------------------------------------------------------
+
+
+def test_doctor_names_the_wrong_setting(run: Run) -> None:
+    ran = run("doctor", "--json", AzureWebJobsStorage="x", CLIENT_IDS="No_Such")
+    assert ran.exit_code == 1
+    [finding] = json.loads(ran.stdout)["items"]
+    assert finding["state"] == "wrong"
+    assert "CLIENT_IDS" in finding["advice"]
+
+
+# --- bars ------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_gets_bars(tmp_path: Path) -> None:
+    with (tmp_path / "terminal").open("w+") as file:
+        console = Console(file=file, force_terminal=True, width=100)
+        with board(["a.pdf", "[b]b.pdf"], console) as shown:
+            shown.show(0, 40, "Converted 2/5 pages", "running")
+            shown.show(1, 100, "done", "succeeded")
+        file.seek(0)
+        text = file.read()
+    for words in ("a.pdf", "[b]b.pdf", "40%", "100%", "Converted 2/5 pages", "done"):
+        assert words in text

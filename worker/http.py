@@ -1,0 +1,59 @@
+"""The app's HTTP side: its ASGI application under uvicorn.
+
+Not through AsgiFunctionApp's own function, which buffers requests and answers and would need a host in front:
+the application gets real connections, so that long polling and many waiting clients work as they should.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+from typing import Any
+
+from worker.errors import StartError
+
+log = logging.getLogger(__name__)
+
+
+class HttpServer:
+    def __init__(self, asgi: Any, address: str, port: int, drain_seconds: float) -> None:
+        """Port 0 takes a free one. Raises StartError when the port is taken."""
+        import uvicorn
+
+        self._socket = _bound(address, port)
+        self.port = int(self._socket.getsockname()[1])
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                asgi,
+                log_config=None,  # logging is set up once for all
+                access_log=False,
+                # uvicorn waits for ever for a client that polls for long, unless it gets a limit
+                timeout_graceful_shutdown=math.ceil(drain_seconds),
+            )
+        )
+
+    def run(self) -> None:
+        """Serves until `stop`. Returns early, with the reason in the log, when the app does not start."""
+        try:
+            self._server.run(sockets=[self._socket])
+        except BaseException:  # uvicorn ends by SystemExit when it cannot start
+            log.exception("The HTTP server ended")
+        finally:
+            self._socket.close()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"DOCMILL_PORT: cannot listen on {address}:{port} ({error.strerror}). Example: DOCMILL_PORT=7072"
+        ) from None
+    return listener
