@@ -9,7 +9,7 @@ from collections.abc import Callable
 import azure.functions as func
 
 import api.app
-from shared.ports import DELIVERIES_QUEUE, tasks_queue
+from shared.names import DELIVERIES_QUEUE, tasks_queue
 from shared.settings import trigger_clients
 
 STORAGE = "AzureWebJobsStorage"
@@ -51,7 +51,7 @@ def deliver_webhook(message: func.QueueMessage) -> None:
 
 @app.function_name("maintenance")
 @app.timer_trigger(arg_name="timer", schedule="%MAINTENANCE_SCHEDULE%", run_on_startup=False)
-def maintain(timer: func.TimerRequest) -> None:
+def maintain(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the host binds it by this name
     from shared import maintenance
     from shared.core import core
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from api.access import Client, CoreOf
 from api.shapes import HealthShape, QueuesShape, ReadyShape
 from shared.core import Core
-from shared.ports import tasks_queue
+from shared.names import tasks_queue
 from shared.tasks import utc_now
 
 router = APIRouter(tags=["health"])

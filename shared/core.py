@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from shared.errors import DocmillError
+from shared.names import all_queues
 from shared.ports import (
     BlobStore,
     Converter,
@@ -24,7 +25,6 @@ from shared.ports import (
     Sender,
     TaskQueue,
     TaskStore,
-    all_queues,
 )
 from shared.settings import Settings, SettingsError, read_settings
 
@@ -81,7 +81,7 @@ class Core:
     def checks(self) -> dict[str, str | None]:
         """What is wrong with each dependency, None where nothing is. Makes no paid call."""
         return {
-            "storage": _problem(lambda: self._tables.ping()),
+            "storage": _problem(self._tables.ping),
             "supabase": _problem(lambda: self.documents.ping(5)),
             "models": _problem(lambda: self.models.ping(5)),
         }

@@ -14,7 +14,8 @@ from shared.dead_letters import letter_of_message
 from shared.errors import DocmillError, InvalidPayload
 from shared.logs import about
 from shared.messages import DeliveryMessage, TaskMessage, from_wire
-from shared.ports import DELIVERIES_QUEUE, Received, Row, RowChanged, Services, poison_queue
+from shared.names import DELIVERIES_QUEUE, poison_queue, tasks_queue
+from shared.ports import Received, Row, RowChanged, Services
 from shared.runner import refuse, settle_lost
 from shared.tasks import utc_now
 
@@ -49,9 +50,10 @@ def _sweep_client(services: Services, client_id: str, until: float) -> None:
         row = services.tasks.get(client_id, task_id)
         if row is not None:
             _check(services, row)
-    for message in services.queues.receive(poison_queue(client_id), 32, POISON_VISIBILITY):
+    poison = poison_queue(tasks_queue(client_id))
+    for message in services.queues.receive(poison, 32, POISON_VISIBILITY):
         _bury(services, client_id, message)
-        services.queues.delete(poison_queue(client_id), message)
+        services.queues.delete(poison, message)
 
 
 def _check(services: Services, row: Row) -> None:
@@ -103,7 +105,7 @@ def _bury(services: Services, client_id: str, received: Received) -> None:
 
 def _drain_deliveries(services: Services) -> None:
     """A delivery that the host gave up goes on in its own schedule."""
-    poison = f"{DELIVERIES_QUEUE}-poison"
+    poison = poison_queue(DELIVERIES_QUEUE)
     for received in services.queues.receive(poison, 32, POISON_VISIBILITY):
         try:
             message = DeliveryMessage.decode(from_wire(received.text))

@@ -8,7 +8,7 @@ adapter uses the smaller of it and its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -465,18 +465,3 @@ class Services(Protocol):
 
     def prepare_once(self) -> None:
         """Makes the queues, tables and container that are missing, the first time that it is called."""
-
-
-def tasks_queue(client_id: str) -> str:
-    return f"{client_id}-tasks"
-
-
-def poison_queue(client_id: str) -> str:
-    return f"{client_id}-tasks-poison"
-
-
-DELIVERIES_QUEUE = "webhook-deliveries"
-
-
-def all_queues(client_ids: Iterable[str]) -> list[str]:
-    return [*(tasks_queue(client) for client in client_ids), DELIVERIES_QUEUE]

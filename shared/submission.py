@@ -20,7 +20,8 @@ from shared.errors import Conflict, IdempotencyConflict, StorageUnavailable, Una
 from shared.handler import Handler
 from shared.logs import about
 from shared.messages import LARGE_PAYLOAD_BYTES, TaskMessage, invalid_payload, payload_size
-from shared.ports import IdempotencyRecord, RowExists, Services, tasks_queue
+from shared.names import tasks_queue
+from shared.ports import IdempotencyRecord, RowExists, Services
 from shared.tasks import Task, new_task, utc_now
 
 log = logging.getLogger(__name__)

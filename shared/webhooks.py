@@ -14,7 +14,8 @@ import secrets
 from shared.errors import DocmillError, StorageUnavailable, Unavailable
 from shared.logs import about
 from shared.messages import DeliveryMessage
-from shared.ports import DELIVERIES_QUEUE, DeadLetter, Row, RowChanged, Sent, Services
+from shared.names import DELIVERIES_QUEUE
+from shared.ports import DeadLetter, Row, RowChanged, Sent, Services
 from shared.tasks import Event, Task, Webhook, utc_now
 
 log = logging.getLogger(__name__)

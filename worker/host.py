@@ -119,7 +119,7 @@ class Host:
         if self._http:
             self._http.stop()
         for poller in pollers:
-            # So that what one has just received is run or given back. One that hangs must not use up the time.
+            # So that what one has just received is run or given back; one that hangs must not take all the time.
             poller.join(max(0.0, until - time.monotonic() - self._options.drain_seconds * 0.8))
         left = self._pool.drain(max(0.0, until - time.monotonic()))
         if web:

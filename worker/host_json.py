@@ -22,8 +22,8 @@ _DEVELOPMENT_POLL = timedelta(seconds=2)
 
 
 def _time_span(value: object) -> object:
-    """.NET writes days as `1.02:03:04`, pydantic reads `1 02:03:04`."""
-    return re.sub(r"^(\d+)\.(\d+:)", r"\1 \2", value) if isinstance(value, str) else value
+    """.NET writes days as `1.02:03:04`, pydantic reads `1 days, 02:03:04`."""
+    return re.sub(r"^(\d+)\.(\d+:)", r"\1 days, \2", value) if isinstance(value, str) else value
 
 
 TimeSpan = Annotated[timedelta, BeforeValidator(_time_span)]
