@@ -58,7 +58,7 @@ $(BIN)/python:
 	echo "Docmill needs Python 3.11, 3.12 or 3.13. Give one: make PYTHON=/path/to/python3.11" >&2; exit 1
 
 $(NODE_STAMP):
-	@node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null || \
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || \
 		{ echo "Docmill's local stack needs Node 20 or newer, with npm." >&2; exit 1; }
 	@echo "Installing Node packages (once, about a minute)"
 	@cd local && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error

@@ -127,7 +127,7 @@ def _ask(core: Core, check: Check) -> Finding:
 
 
 def _queues(core: Core) -> bool:
-    from shared.ports import DELIVERIES_QUEUE
+    from shared.names import DELIVERIES_QUEUE
 
     core.queues.depth(DELIVERIES_QUEUE)
     return True

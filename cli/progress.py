@@ -94,7 +94,7 @@ class Lines:
 
     def show(self, row: int, percent: int, message: str, state: str = "") -> None:
         """Messages that differ in their numbers only belong to one stage."""
-        stage = "".join(c for c in f"{state} {message}" if not c.isdigit())
+        stage = "".join(c for c in message if not c.isdigit())
         if self._last.get(row) != stage:
             self._last[row] = stage
             text = f"{self._names[row]:{self._width}}  {percent:3d}%  {line(message)}"

@@ -83,7 +83,11 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """Every setting that an app on this stack is started with."""
+        from shared.settings import read_settings
+
         return {
+            # A timer's schedule has no default for the host: it must be in the environment.
+            "MAINTENANCE_SCHEDULE": read_settings({}).maintenance_schedule,
             "CLIENT_IDS": ",".join(CLIENTS),
             "MODEL_PROVIDER": "local",
             "WEBHOOK_ALLOW_HTTP": "true",

@@ -16,7 +16,7 @@ from shared.documents import Block, Chunk, ConvertedDocument
 
 Count = Callable[[str], int]
 
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]?\s+|(?<=[。！？])|\s*\n\s*")
+_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]?\s+|(?<=[\u3002\uff01\uff1f])|\s*\n\s*")
 _LINE_END = re.compile(r"\n+")
 _TABLE_RULE = re.compile(r"\|?[\s:|-]*-[\s:|-]*$")
 _CHARACTERS_PER_TOKEN = 4

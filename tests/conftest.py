@@ -5,6 +5,7 @@ A missing piece fails the test with what to run; nothing is skipped, here or in 
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,3 +68,12 @@ def stack_directory() -> Iterator[Path]:
     """A directory for a further stack."""
     with data_directory() as data:
         yield data
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port

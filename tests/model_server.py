@@ -42,6 +42,10 @@ def chat(content: str | None, finish: str = "stop") -> Reply:
     return Reply(body=_chat_body(content, finish))
 
 
+def embeddings(count: int) -> Reply:
+    return Reply(body={"data": [{"index": index, "embedding": [1.0]} for index in range(count)]})
+
+
 class ModelServer(ThreadingHTTPServer):
     """`replies`: answers for the next requests; afterwards it answers as it should."""
 
@@ -71,7 +75,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _reply(self, listing: dict[str, Any] | None) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
         body = json.loads(raw) if raw else {}
-        self.server.requests.append(Request(self.path, dict(self.headers.items()), body))
+        self.server.requests.append(
+            Request(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+        )
         if self.server.replies:
             self._send(self.server.replies.pop(0))
         else:

@@ -38,6 +38,7 @@ def _run(given: argparse.Namespace) -> int:
     app_root: Path = given.app_root.resolve()
     environ = environment.prepare(app_root)
     settings = read_settings()
+    environment.resolvable(settings)
     host_json = read_host_json(app_root, environ)
     port = environment.port(environ) if given.port is None else given.port
     threads = environment.threads(environ)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from shared.settings import Settings
 from worker.errors import StartError
 
 DEFAULT_PORT = 7071
@@ -19,6 +20,11 @@ def prepare(app_root: Path) -> Mapping[str, str]:
         os.environ.setdefault(name, value)
     os.environ.setdefault("AZURE_FUNCTIONS_ENVIRONMENT", "Development")
     return os.environ
+
+
+def resolvable(settings: Settings) -> None:
+    """Gives what triggers name as `%SETTING%` its default: only the environment is looked up for those."""
+    os.environ.setdefault("MAINTENANCE_SCHEDULE", settings.maintenance_schedule)
 
 
 def port(environ: Mapping[str, str]) -> int:

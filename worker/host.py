@@ -24,7 +24,7 @@ from worker.host_json import HostJson
 from worker.http import HttpServer
 from worker.pool import Pool
 from worker.queues import Listener, Surroundings
-from worker.storage import Services
+from worker.storage import queue_service_of
 from worker.timers import Timer
 
 Made = TypeVar("Made")
@@ -63,8 +63,7 @@ class Host:
         options: Options,
         environ: Mapping[str, str],
     ) -> None:
-        self._app, self._options, self._environ = app, options, environ
-        self._services = Services(settings, environ)
+        self._app, self._settings, self._options, self._environ = app, settings, options, environ
         self._events: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._first_signal_at: float | None = None
         self._stopping = threading.Event()
@@ -119,13 +118,13 @@ class Host:
         if self._http:
             self._http.stop()
         for poller in pollers:
-            # So that what one has just received is run or given back; one that hangs must not take all the time.
+            # So that what one has just received is run or given back; a hanging one must not take all of it.
             poller.join(max(0.0, until - time.monotonic() - self._options.drain_seconds * 0.8))
         left = self._pool.drain(max(0.0, until - time.monotonic()))
         if web:
             # A moment more: uvicorn takes as long itself to cut off those who still wait.
             web.join(max(0.0, until - time.monotonic()) + 1)
-        log.info("Stopped, %d calls cut off" if left else "Stopped", *([left] if left else []))
+        log.info("Stopped, %d calls cut off", left)
         if left:
             # Threads cannot be killed, and Python would wait for them.
             logging.shutdown()
@@ -165,7 +164,8 @@ class Host:
             raise ValueError(f"{name!r} is not the name of a queue")
         if not self._wanted(name):
             return None
-        service = self._services.get(str(function.trigger["connection"]))
+        # A client for each listener: the SDK keeps ten connections per client and drops the others.
+        service = queue_service_of(str(function.trigger["connection"]), self._settings, self._environ)
         return Listener(function, name, service, self._shared)
 
     def _check_clients(self) -> None:

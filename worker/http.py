@@ -51,6 +51,7 @@ def _bound(address: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((address, port))
+        listener.listen(2048)  # from here on clients wait for the start instead of being refused
     except OSError as error:
         listener.close()
         raise StartError(

@@ -13,33 +13,26 @@ if TYPE_CHECKING:
 DEFAULT = "AzureWebJobsStorage"
 
 
-class Services:
-    """One client for each connection."""
+def queue_service_of(connection: str, settings: Settings, environ: Mapping[str, str]) -> QueueServiceClient:
+    """A new client. Raises SettingsError when no account is set for the default connection, ValueError when
+    none is for another."""
+    from shared.storage.accounts import queue_service
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
-        self._settings, self._environ = settings, environ
-        self._clients: dict[str, QueueServiceClient] = {}
+    if connection.lower() == DEFAULT.lower():
+        return queue_service(settings)
+    return queue_service(_settings_of(connection, environ))
 
-    def get(self, connection: str) -> QueueServiceClient:
-        """Raises SettingsError when no account is set for the default connection, ValueError for another."""
-        from shared.storage.accounts import queue_service
 
-        if connection not in self._clients:
-            self._clients[connection] = queue_service(self._settings_of(connection))
-        return self._clients[connection]
-
-    def _settings_of(self, connection: str) -> Settings:
-        if connection.lower() == DEFAULT.lower():
-            return self._settings
-        # The same suffixes hold for every connection: <name>, <name>__accountName and so on.
-        named = {
-            DEFAULT + name[len(connection) :]: value
-            for name, value in self._environ.items()
-            if name == connection or name.startswith(f"{connection}__")
-        }
-        if not named:
-            raise ValueError(f"its connection {connection} is not set")
-        try:
-            return read_settings(named)
-        except SettingsError as error:
-            raise ValueError(f"its connection {connection} is wrong: {error}") from error
+def _settings_of(connection: str, environ: Mapping[str, str]) -> Settings:
+    """The same suffixes hold for every connection: <name>, <name>__accountName and so on."""
+    named = {
+        DEFAULT + name[len(connection) :]: value
+        for name, value in environ.items()
+        if name == connection or name.startswith(f"{connection}__")
+    }
+    if not named:
+        raise ValueError(f"its connection {connection} is not set")
+    try:
+        return read_settings(named)
+    except SettingsError as error:
+        raise ValueError(f"its connection {connection} is wrong: {error}") from error

@@ -40,9 +40,8 @@ _OFFLINE = {
     "DO_NOT_TRACK": "1",
 }
 
-_ERRORS: dict[str, type[DocmillError]] = {
-    kind.code: kind for kind in (*DocumentError.__subclasses__(), ConversionCrashed)
-}
+_KINDS: list[type[DocmillError]] = [*DocumentError.__subclasses__(), ConversionCrashed]
+_ERRORS = {kind.code: kind for kind in _KINDS}
 
 Progress = Callable[[int, int], None]
 

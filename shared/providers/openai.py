@@ -46,6 +46,8 @@ _INSTRUCTIONS = 400
 # What a model that reasons may think before it writes; asked for only once a model turned out to need it.
 _THINKING = 8000
 _ATTEMPTS = 3
+# Seconds that must be left after a wait for another attempt to make sense.
+_SHORTEST = 1.0
 _SCOPE = "https://cognitiveservices.azure.com/.default"
 _SENTENCE_END = re.compile(r"[.!?…。！？؟।](?=[\s\"'”’)\]]|$)[\"'”’)\]]*")  # noqa: RUF001
 
@@ -252,14 +254,14 @@ class OpenAIModel:
         import openai
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
 
-        left = deadline - time.monotonic()
+        client = self._ready()
+        waiting = max(0.0, deadline - time.monotonic() - _SHORTEST)
         retrying = Retrying(
             retry=retry_if_exception(_may_pass),
-            stop=stop_after_attempt(attempts) | stop_before_delay(max(0.0, left)),
+            stop=stop_after_attempt(attempts) | stop_before_delay(waiting),
             wait=_wait,
             reraise=True,
         )
-        client = self._ready()
         try:
             return retrying(lambda: ask(self._timed(client, deadline)))
         except openai.APITimeoutError as error:
@@ -436,11 +438,12 @@ def _may_pass(error: BaseException) -> bool:
 def _wait(state: RetryCallState) -> float:
     """Seconds: what the provider asked for, or 0.5, 1, 2 with some chance in it."""
     from openai import APIStatusError
-    from tenacity import wait_exponential_jitter
+    from tenacity import wait_exponential, wait_random
 
     error = state.outcome.exception() if state.outcome else None
     asked = retry_after(error.response.headers) if isinstance(error, APIStatusError) else None
-    return wait_exponential_jitter(initial=0.5, max=8, jitter=0.5)(state) if asked is None else asked
+    usual = wait_exponential(multiplier=0.5, max=8) + wait_random(0, 0.5)
+    return usual(state) if asked is None else asked
 
 
 def _translated(error: APIError) -> DocmillError:

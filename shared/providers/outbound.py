@@ -56,9 +56,9 @@ _REFUSED = tuple(
         ),
     )
 )
-_HOST = re.compile(r"^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*$")
-_NUMERIC = re.compile(r"(?:^|\.)(?:0x[0-9a-f]*|[0-9]+)$")
-_VISIBLE_ASCII = re.compile(r"^[!-~]+$")
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_][a-z0-9_-]{0,62}(\.[a-z0-9_][a-z0-9_-]{0,62})*")
+_NUMERIC = re.compile(r"(?:^|\.)(?:0x[0-9a-f]*|[0-9]+)\Z")
+_VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
 def is_public(address: Address) -> bool:
@@ -125,7 +125,7 @@ class HttpSender:
         """Raises InvalidPayload."""
         if len(url) > MAX_URL:
             raise InvalidPayload(f"The webhook URL is longer than {MAX_URL} characters.")
-        if not _VISIBLE_ASCII.match(url) or "\\" in url:
+        if not _VISIBLE_ASCII.fullmatch(url) or "\\" in url:
             raise InvalidPayload(
                 "The webhook URL holds spaces, backslashes, control or non-ASCII characters: percent-encode "
                 "them, and write an international host name in its xn-- form."
@@ -155,7 +155,7 @@ class HttpSender:
 
     def _check_host(self, host: str) -> None:
         literal = _literal(host)
-        if literal is None and not _HOST.match(host):
+        if literal is None and not _HOST.fullmatch(host):
             raise InvalidPayload("The host of the webhook URL is not a valid name.")
         loopback = host == "localhost" or host.endswith(".localhost")
         if not self._allow_private and (loopback or (literal is not None and not is_public(literal))):

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
 RETRIES = 3
+BACKOFF: dict[str, Any] = {
+    "initial_backoff": 0,
+    "increment_base": 2,
+    "random_jitter_range": 1,
+    "retry_total": RETRIES,
+}
+"""At once, then after about 2 and 4 seconds: longer outages are the queue's to retry."""
 
 _DEVELOPMENT = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
@@ -38,7 +45,7 @@ _EMULATOR_API = "2026-06-06"
 def queue_service(settings: Settings) -> QueueServiceClient:
     from azure.storage.queue import ExponentialRetry, QueueServiceClient
 
-    options = {**_options(settings), "retry_policy": ExponentialRetry(initial_backoff=0, retry_total=RETRIES)}
+    options = {**_options(settings), "retry_policy": ExponentialRetry(**BACKOFF)}
     if connection := connection_string(settings):
         return QueueServiceClient.from_connection_string(connection, **options)
     return QueueServiceClient(_uri(settings, "queue"), credential=_credential(settings), **options)
@@ -49,7 +56,7 @@ def blob_service(settings: Settings) -> BlobServiceClient:
 
     options = {
         **_options(settings),
-        "retry_policy": ExponentialRetry(initial_backoff=0, retry_total=RETRIES),
+        "retry_policy": ExponentialRetry(**BACKOFF),
         # Blocks of 4 MiB: an upload or download holds one of them, whatever the size of the file.
         "max_single_put_size": 4 * 1024 * 1024,
         "max_block_size": 4 * 1024 * 1024,
@@ -138,7 +145,7 @@ def storage_errors() -> Iterator[None]:
     except ClientAuthenticationError as error:
         raise StorageUnavailable("The storage account refuses our credentials or role.") from error
     except HttpResponseError as error:
-        if error.status_code in {409, 412}:
+        if error.status_code in {404, 409, 412}:
             raise
         raise StorageUnavailable from error
     except AzureError as error:

@@ -258,14 +258,18 @@ def _http_client(timeout: float) -> httpx.Client:
     limits = httpx.Limits(
         max_connections=64, max_keepalive_connections=32, keepalive_expiry=KEEPALIVE_SECONDS
     )
-    return httpx.Client(timeout=timeout, limits=limits, event_hooks={"response": [_raise_for_status]})
+    return httpx.Client(timeout=timeout, limits=limits, event_hooks={"response": [_expect_json]})
 
 
-def _raise_for_status(response: httpx.Response) -> None:
-    """Before postgrest sees it, whose error does not tell the status."""
+def _expect_json(response: httpx.Response) -> None:
+    """Before postgrest sees it, whose error does not tell the status and who takes any text for data."""
+    import httpx
+
     if response.is_error:
         response.read()
         response.raise_for_status()
+    if "json" not in response.headers.get("content-type", ""):
+        raise httpx.DecodingError("the answer is not JSON", request=response.request)
 
 
 def _supabase_client(url: str, key: str, http: httpx.Client) -> Client:

@@ -424,6 +424,8 @@ def _conflicts() -> Iterator[None]:
     try:
         yield
     except HttpResponseError as error:
+        if getattr(error, "error_code", None) == "TableNotFound":
+            raise StorageUnavailable("The tables are missing: `docmill doctor` makes them.") from error
         kinds: dict[int | None, Callable[[], Exception]] = {409: RowExists, 412: RowChanged, 404: RowChanged}
         made = kinds.get(error.status_code)
         if made is None:

@@ -9,8 +9,8 @@ select '[1]'::vector;
 --
 -- Up to 10,000 rows of this client and model every distance is computed, which takes milliseconds. HNSW
 -- filters after it has searched, so it would miss nearly everything of a small client in a large table.
--- Above that HNSW pays: the scan goes on until enough rows of this client turned up. Being in relaxed order
--- they are sorted again, outside of a CTE that the planner must not dissolve.
+-- Above that HNSW pays: the scan goes on until enough rows of this client turned up. Being in relaxed order,
+-- more than asked for are taken and sorted again, outside of a CTE that the planner must not dissolve.
 create or replace function docmill_nearest(
     p_client text, p_model text, p_embedding halfvec, p_limit integer, p_document text
 ) returns table (document_id text, generation bigint, chunk_index integer, distance double precision)
@@ -42,22 +42,23 @@ begin
         limit p_limit;
         return;
     end if;
-    -- A partial index is used only when the query holds its length as a literal. The active generation is
-    -- asked for by a subquery and not by a join, which would let the planner leave the order of the index.
+    -- A partial index is used only when the query holds its length as a literal. A join with documents would
+    -- let the planner leave the order of the index, and with `c.generation = (select …)` it would expect that
+    -- one row in 200 passes and scan all; of a bare boolean it expects one half.
     return query execute format($query$
         with near as materialized (
             select c.document_id, c.generation, c.chunk_index,
                 c.embedding::halfvec(%1$s) <=> $1::halfvec(%1$s) as distance
             from chunks c
             where c.client_id = $2 and c.model = $3 and c.dimensions = %1$s
-                and c.generation = (
-                    select d.generation from documents d
+                and (
+                    select d.generation = c.generation from documents d
                     where d.client_id = $2 and d.document_id = c.document_id and d.deleted_at is null
                 )
             order by c.embedding::halfvec(%1$s) <=> $1::halfvec(%1$s)
-            limit $4
+            limit greatest(4 * $4, 100)
         )
-        select * from near order by distance + 0, document_id, chunk_index
+        select * from near order by distance + 0, document_id, chunk_index limit $4
     $query$, asked) using p_embedding, p_client, p_model, p_limit;
 end $$;
 

@@ -79,7 +79,7 @@ def test_another_client_sees_nothing_of_it(run: Run, report: str) -> None:
     sent = json.loads(run("submit", report, "--json").stdout)
     other = run("--key-env", "DOCMILL_API_KEY_ACME", "status", sent["task_id"])
     assert other.exit_code == 2
-    assert "nothing here" in other.stderr
+    assert "no task" in other.stderr
 
 
 def test_a_wrong_key_is_2(run: Run) -> None:

@@ -22,7 +22,8 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import QueueClient, QueueServiceClient
 
 from worker.delivery import poison_queue_name
-from worker.host_json import QueueOptions
+from worker.errors import StartError
+from worker.host_json import QueueOptions, read_host_json
 from worker.queues import Backoff
 from worker.timers import parse_schedule
 
@@ -446,33 +447,59 @@ def test_app_that_does_not_load(tmp_path: Path, source: str, message: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("host_json", "settings", "message"),
+    ("text", "message"),
     [
-        ('{"version": "1.0"}', {}, "host.json: version: Input should be '2.0'"),
-        ("{", {}, "host.json: not valid JSON"),
+        ('{"version": "1.0"}', "host.json: version: Input should be '2.0'"),
+        ("{}", "host.json: version: "),
+        ("{", "host.json: not valid JSON"),
+        ('{"version": "2.0", "extensions": {"Queues": {"BatchSize": 33}}}', "host.json: queues.batchsize: "),
         (
-            '{"version": "2.0", "extensions": {"Queues": {"BatchSize": 33}}}',
-            {},
-            "host.json: queues.batchsize: Input should be less than or equal to 32",
+            '{"version": "2.0", "extensions": {"queues": {"maxPollingInterval": "soon"}}}',
+            "maxpollinginterval",
         ),
-        ('{"version": "2.0"}', {"WORKER_LEASE_SECONDS": "soon"}, "WORKER_LEASE_SECONDS: "),
-        ('{"version": "2.0"}', {"DOCMILL_PORT": "high"}, "DOCMILL_PORT: a number from 0 to 65535"),
-        ('{"version": "2.0"}', {"AzureWebJobsStorage": ""}, "no storage account is set"),
     ],
 )
-def test_wrong_set_up(tmp_path: Path, host_json: str, settings: dict[str, str], message: str) -> None:
-    source = """
-import azure.functions as func
-app = func.FunctionApp()
-@app.queue_trigger(arg_name="msg", queue_name="some", connection="AzureWebJobsStorage")
-def one(msg): pass
-"""
+def test_wrong_host_json(tmp_path: Path, text: str, message: str) -> None:
+    app_folder(tmp_path, "", text)
+    with pytest.raises(StartError) as caught:
+        read_host_json(tmp_path, {})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_our_own_host_json() -> None:
+    options = read_host_json(ROOT, {}).queues
+    assert set(QueueOptions.model_fields) == options.model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"WORKER_LEASE_SECONDS": "soon"}, "WORKER_LEASE_SECONDS: "),
+        ({"DOCMILL_PORT": "high"}, "DOCMILL_PORT: a number from 0 to 65535"),
+        ({"AzureWebJobsStorage": ""}, "no storage account is set"),
+        ({"AzureFunctionsJobHost__version": "3.0"}, "host.json: version: "),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, settings: dict[str, str], message: str) -> None:
     settings = {"AzureWebJobsStorage": "UseDevelopmentStorage=true", **settings}
-    folder = app_folder(tmp_path, source, host_json)
-    status, printed = start(None, tmp_path, "--app-root", folder, **settings)
+    status, printed = start(None, tmp_path, "--app-root", str(FIXTURE_APP), **settings)
     assert status == 2
     assert message in printed.splitlines()[-1]
     assert "Traceback" not in printed
+
+
+def test_asgi_app_that_does_not_start(tmp_path: Path) -> None:
+    source = """
+import azure.functions as func
+async def asgi(scope, receive, send):
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+app = func.AsgiFunctionApp(app=asgi)
+"""
+    folder = app_folder(tmp_path, source)
+    status, printed = start("UseDevelopmentStorage=true", tmp_path, "--app-root", folder, "--port", "0")
+    assert status == 1
+    assert "no database" in printed
 
 
 def test_port_that_is_taken(azurite: str, tmp_path: Path) -> None:

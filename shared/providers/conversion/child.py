@@ -11,10 +11,12 @@ that is how it never outlives its parent.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -30,7 +32,10 @@ _log = logging.getLogger(__name__)
 def main() -> None:
     answers = _take_stdout()
     for request in _requests():
-        _answer(answers, _outcome(request, lambda done, total: _answer(answers, {"progress": [done, total]})))
+        _kill_at_end_of_stdin(True)
+        outcome = _outcome(request, lambda done, total: _answer(answers, {"progress": [done, total]}))
+        _kill_at_end_of_stdin(False)
+        _answer(answers, outcome)
 
 
 def _take_stdout() -> TextIO:
@@ -52,6 +57,20 @@ def _read(lines: queue.SimpleQueue[str]) -> None:
     for line in sys.stdin:
         lines.put(line)
     os._exit(0)
+
+
+def _kill_at_end_of_stdin(on: bool) -> None:
+    """Has the kernel do it, where it can (Linux): the thread above waits while native code holds the GIL.
+
+    During a conversion nothing is written to stdin, so any event on it is its end.
+    """
+    set_signal = getattr(fcntl, "F_SETSIG", None)
+    if set_signal is None:
+        return
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, set_signal, signal.SIGKILL)
+    flags = fcntl.fcntl(0, fcntl.F_GETFL)
+    fcntl.fcntl(0, fcntl.F_SETFL, flags | os.O_ASYNC if on else flags & ~os.O_ASYNC)
 
 
 def _answer(answers: TextIO, answer: dict[str, Any]) -> None:

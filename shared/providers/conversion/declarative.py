@@ -1,10 +1,10 @@
-"""Formats that say themselves what is a heading and what a table: Office, HTML, Markdown, mail. By Docling."""
+"""Formats that say themselves what is a heading and what a table: Office, HTML, Markdown, mail."""
 
 from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
@@ -83,28 +83,29 @@ def _is_broken(error: BaseException | None) -> bool:
 
 def _blocks(document: Any, fmt: str) -> Iterator[Block]:
     sheets: set[int] = set()
-    for parent, group in groupby(
-        document.iterate_items(), key=lambda entry: _inline_parent(entry[0], document)
-    ):
-        items = [item for item, _ in group]
-        if parent is not None:
-            yield from _inline(items, document, fmt)
-            continue
-        for item in items:
-            page = _page(item, fmt)
-            if fmt == "xlsx" and page and page not in sheets:
-                sheets.add(page)
-                yield Block(kind="heading", level=1, text=_sheet_name(item, document, page), page=page)
-            block = _block(item, document, page)
-            if block and block.text:
+    all_items = (item for item, _depth in document.iterate_items())
+    for inline, group in groupby(all_items, key=lambda item: _inline_group(item, document)):
+        items = list(group)
+        for block in _inline(items, document, fmt) if inline else _single(items, document, fmt, sheets):
+            if block.text:
                 yield block
+
+
+def _single(items: Iterable[Any], document: Any, fmt: str, sheets: set[int]) -> Iterator[Block]:
+    """A block each; the first of a sheet comes after the sheet's name."""
+    for item in items:
+        page = _page(item, fmt)
+        if fmt == "xlsx" and page and page not in sheets:
+            sheets.add(page)
+            yield Block(kind="heading", level=1, text=_sheet_name(item, document, page), page=page)
+        yield _block(item, page)
 
 
 def _page(item: Any, fmt: str) -> int | None:
     return item.prov[0].page_no if fmt in _PAGED and item.prov else None
 
 
-def _inline_parent(item: Any, document: Any) -> str | None:
+def _inline_group(item: Any, document: Any) -> str | None:
     """The reference of the inline group that an item is part of: a link or a bold word in a paragraph."""
     if item.parent is None or not item.parent.cref.startswith("#/groups/"):
         return None
@@ -113,11 +114,7 @@ def _inline_parent(item: Any, document: Any) -> str | None:
 
 def _inline(items: list[Any], document: Any, fmt: str) -> Iterator[Block]:
     """One block of the parts of a paragraph, of the kind of what they stand in."""
-    text = " ".join(
-        part for part in (" ".join(str(getattr(item, "text", "")).split()) for item in items) if part
-    )
-    if not text:
-        return
+    text = " ".join(" ".join(str(getattr(item, "text", "")) for item in items).split())
     group = items[0].parent.resolve(document)
     around = group.parent.resolve(document) if group.parent else None
     label = getattr(getattr(around, "label", None), "value", "")
@@ -138,10 +135,10 @@ def _sheet_name(item: Any, document: Any, page: int) -> str:
     return str(getattr(parent, "name", "")).removeprefix("sheet: ") or f"Sheet {page}"
 
 
-def _block(item: Any, document: Any, page: int | None) -> Block | None:
+def _block(item: Any, page: int | None) -> Block:
     label = item.label.value
     if label == "table":
-        return Block(kind="table", text=table(_rows(item, document)), page=page)
+        return Block(kind="table", text=table(_rows(item)), page=page)
     text = str(getattr(item, "text", "")).strip()
     if label in {"title", "section_header"}:
         return Block(kind="heading", level=_level(item), text=" ".join(text.split()), page=page)
@@ -150,7 +147,7 @@ def _block(item: Any, document: Any, page: int | None) -> Block | None:
     return Block(kind="list_item" if label == "list_item" else "text", text=text, page=page)
 
 
-def _rows(item: Any, document: Any) -> Iterator[list[str]]:
+def _rows(item: Any) -> Iterator[list[str]]:
     """Cells by row; a cell that spans several is written once."""
     for index, row in enumerate(item.data.grid):
         yield [

@@ -25,10 +25,10 @@ _HEADING_CHARACTERS = 160
 _LEVELS = 6
 _CELL_CHARACTERS = 60  # longer "cells" are two columns of prose
 
-_BULLET = re.compile(r"[•▪◦‣●○∙·■□➢✓*–-]\s+(?=\S)")
+_BULLET = re.compile(r"[•▪◦‣●○∙·■□➢✓*\u2013-]\s+(?=\S)")
 _NUMBER = re.compile(r"\(?(\d{1,3}|[a-z])[.)]\s+\S")
 _LEADERS = re.compile(r"(\s?[.·…]){4,}\s*")
-_SENTENCE_END = tuple(".!?:;。！？」؟")
+_SENTENCE_END = tuple(".!?:;\u3002\uff01\uff1f\u300d\u061f")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uff00-\uffef]")
 
 

@@ -1,0 +1,336 @@
+"""What every store must hold, run over the ones in memory and over Azurite."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shared.core import Core
+from shared.errors import BlobNotFound, InvalidPayload, StorageUnavailable
+from shared.messages import from_wire
+from shared.ports import (
+    ApiKey,
+    BlobStore,
+    DeadLetter,
+    DeadLetterStore,
+    IdempotencyRecord,
+    KeyStore,
+    Lock,
+    Row,
+    RowChanged,
+    RowExists,
+    SecretStore,
+    TaskQueue,
+    TaskStore,
+)
+from shared.settings import read_settings
+from shared.storage.memory import (
+    MemoryBlobStore,
+    MemoryDeadLetterStore,
+    MemoryKeyStore,
+    MemorySecretStore,
+    MemoryTaskQueue,
+    MemoryTaskStore,
+)
+from shared.tasks import Task, TaskStatus, new_task
+
+NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
+clients = (f"client-{secrets.token_hex(3)}-{number}" for number in itertools.count())
+
+
+@dataclass
+class Stores:
+    tasks: TaskStore
+    queues: TaskQueue
+    blobs: BlobStore
+    keys: KeyStore
+    secrets: SecretStore
+    dead_letters: DeadLetterStore
+    lock: Lock
+
+
+def in_memory() -> Stores:
+    blobs = MemoryBlobStore()
+    return Stores(
+        MemoryTaskStore(),
+        MemoryTaskQueue(),
+        blobs,
+        MemoryKeyStore(),
+        MemorySecretStore(),
+        MemoryDeadLetterStore(),
+        blobs,
+    )
+
+
+@pytest.fixture(scope="module", params=["memory", "azurite"])
+def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
+    if request.param == "memory":
+        yield in_memory()
+        return
+    connection = request.getfixturevalue("azurite")
+    core = Core(read_settings({"AZURE_STORAGE_CONNECTION_STRING": connection}))
+    core.prepare()
+    core.prepare()  # a second time does no harm
+    yield Stores(core.tasks, core.queues, core.blobs, core.keys, core.secrets, core.dead_letters, core.lock)
+    core.close()
+
+
+@pytest.fixture
+def client() -> str:
+    return next(clients)
+
+
+def make(client: str, **more: object) -> Task:
+    return new_task(client, "ingestion", {"document_id": "doc-ä"}, NOW, **more)  # type: ignore[arg-type]
+
+
+def record(task: Task, key: str = "k", body: str = "b") -> IdempotencyRecord:
+    return IdempotencyRecord(key_hash=key, body_hash=body, task_id=task.task_id, created_at=NOW)
+
+
+class TestTasks:
+    def test_a_row_is_found_as_it_was_written(self, stores: Stores, client: str) -> None:
+        task = make(client, webhook_url="https://example.com/x", document_id="doc-ä")
+        assert stores.tasks.insert(task).task == task
+        row = stores.tasks.get(client, task.task_id)
+        assert row is not None and row.task == task
+        assert stores.tasks.get("other-client", task.task_id) is None
+
+    def test_a_second_insert_of_that_id_is_refused(self, stores: Stores, client: str) -> None:
+        task = make(client)
+        first = stores.tasks.insert(task)
+        assert stores.tasks.insert(task).etag == first.etag  # our own, whose answer was lost
+        with pytest.raises(RowExists):
+            stores.tasks.insert(task.model_copy(update={"payload": {"document_id": "another"}}))
+
+    def test_an_idempotency_key_is_used_once(self, stores: Stores, client: str) -> None:
+        task, other = make(client), make(client)
+        stores.tasks.insert(task, record(task))
+        with pytest.raises(RowExists):
+            stores.tasks.insert(other, record(other))
+        assert stores.tasks.get(client, other.task_id) is None
+        assert stores.tasks.idempotency(client, "k") == record(task)
+        stores.tasks.forget_idempotency(client, "k")
+        stores.tasks.forget_idempotency(client, "k")
+        assert stores.tasks.idempotency(client, "k") is None
+
+    def test_a_write_over_somebody_elses_is_refused(self, stores: Stores, client: str) -> None:
+        row = stores.tasks.insert(make(client))
+        running = stores.tasks.save(row, row.task.to(TaskStatus.RUNNING, NOW, owner="a"))
+        with pytest.raises(RowChanged):
+            stores.tasks.save(row, row.task.to(TaskStatus.RUNNING, NOW, owner="b"))
+        with pytest.raises(RowChanged):
+            stores.tasks.touch(row, row.task)
+        beaten = stores.tasks.touch(running, running.task.model_copy(update={"lease_until": NOW}))
+        found = stores.tasks.get(client, row.task.task_id)
+        assert found == beaten
+
+    def test_a_row_that_is_not_there_cannot_be_saved(self, stores: Stores, client: str) -> None:
+        task = make(client)
+        with pytest.raises(RowChanged):
+            stores.tasks.save(Row(task, 'W/"x"'), task.to(TaskStatus.RUNNING, NOW))
+
+    def test_the_list_is_newest_first_in_pages(self, stores: Stores, client: str) -> None:
+        tasks = [
+            new_task(client, "ingestion", {}, NOW + timedelta(seconds=number)) for number in range(5)
+        ]
+        for task in tasks:
+            stores.tasks.insert(task)
+        first = stores.tasks.page(client, limit=2)
+        second = stores.tasks.page(client, limit=2, cursor=first.next_cursor)
+        third = stores.tasks.page(client, limit=2, cursor=second.next_cursor)
+        assert [*first.items, *second.items, *third.items] == tasks[::-1]
+        assert third.next_cursor is None
+        assert stores.tasks.page("other-client").items == []
+
+    def test_the_list_filters_and_shows_the_latest_state(self, stores: Stores, client: str) -> None:
+        row = stores.tasks.insert(make(client))
+        stores.tasks.insert(new_task(client, "summarization", {}, NOW))
+        running = stores.tasks.save(row, row.task.to(TaskStatus.RUNNING, NOW, owner="o"))
+        stores.tasks.touch(running, running.task.model_copy(update={"lease_until": NOW}))
+        (found,) = stores.tasks.page(client, status=TaskStatus.RUNNING).items
+        assert found.lease_until == NOW
+        (found,) = stores.tasks.page(client, task_type="summarization").items
+        assert found.task_type == "summarization"
+
+    @pytest.mark.parametrize("cursor", ["nonsense", "VHxh", "\u20ac"])
+    def test_a_foreign_cursor_is_refused(self, stores: Stores, client: str, cursor: str) -> None:
+        with pytest.raises(InvalidPayload):
+            stores.tasks.page(client, cursor=cursor)
+
+    def test_due_are_those_that_need_attention(self, stores: Stores, client: str) -> None:
+        row = stores.tasks.insert(make(client, document_id="doc-1"))
+        name = row.task.task_id
+        assert stores.tasks.due(client, NOW) == []
+        assert stores.tasks.due(client, NOW + timedelta(minutes=2)) == [name]
+        assert stores.tasks.active(client, "doc-1") == [name]
+        assert stores.tasks.active(client, "doc-2") == []
+        running = stores.tasks.save(row, row.task.to(TaskStatus.RUNNING, NOW, owner="o"))
+        stores.tasks.save(running, running.task.to(TaskStatus.SUCCEEDED, NOW))
+        assert stores.tasks.due(client, NOW + timedelta(minutes=2)) == []
+        assert stores.tasks.active(client, "doc-1") == []
+
+    def test_a_final_task_with_an_outbox_stays_due(self, stores: Stores, client: str) -> None:
+        row = stores.tasks.insert(make(client, webhook_url="https://example.com"))
+        cancelled = stores.tasks.save(row, row.task.to(TaskStatus.CANCELLED, NOW))
+        assert stores.tasks.due(client, NOW + timedelta(minutes=2)) == [row.task.task_id]
+        stores.tasks.save(cancelled, cancelled.task.model_copy(update={"events": ()}))
+        assert stores.tasks.due(client, NOW + timedelta(minutes=2)) == []
+
+    def test_the_largest_payload_fits(self, stores: Stores, client: str) -> None:
+        task = new_task(client, "ingestion", {"a": "x" * (32 * 1024 - 8)}, NOW)
+        stores.tasks.insert(task)
+        row = stores.tasks.get(client, task.task_id)
+        assert row is not None and row.task == task
+
+
+class TestQueues:
+    def test_a_message_is_hidden_while_it_is_worked_on(self, stores: Stores, client: str) -> None:
+        stores.queues.put(client, b'{"a": "\xc3\xa4"}')  # the queue is made on the way
+        (received,) = stores.queues.receive(client, 32, 30)
+        assert from_wire(received.text) == b'{"a": "\xc3\xa4"}'
+        assert received.dequeue_count == 1
+        assert stores.queues.receive(client, 32, 30) == []
+        assert stores.queues.depth(client) == 1
+        stores.queues.delete(client, received)
+        stores.queues.delete(client, received)
+        assert stores.queues.depth(client) == 0
+
+    def test_a_message_comes_back_until_it_is_deleted(self, stores: Stores, client: str) -> None:
+        stores.queues.put(client, b"x")
+        stores.queues.receive(client, 1, 1)
+        time.sleep(1.2)
+        (again,) = stores.queues.receive(client, 1, 1)
+        assert again.dequeue_count == 2
+
+    def test_a_delayed_message_is_not_there_before_its_time(self, stores: Stores, client: str) -> None:
+        stores.queues.put(client, b"x", delay=1)
+        assert stores.queues.receive(client) == []
+        time.sleep(1.5)
+        assert len(stores.queues.receive(client)) == 1
+
+    def test_the_oldest_is_told(self, stores: Stores, client: str) -> None:
+        assert stores.queues.oldest(client) is None
+        stores.queues.put(client, b"x")
+        oldest = stores.queues.oldest(client)
+        assert oldest is not None and datetime.now(UTC) - oldest < timedelta(seconds=60)
+
+    def test_a_queue_that_is_not_there_is_empty(self, stores: Stores, client: str) -> None:
+        assert stores.queues.receive(client) == []
+        assert stores.queues.depth(client) == 0
+        stores.queues.ensure(client)
+        stores.queues.ensure(client)
+
+
+class TestBlobs:
+    def test_what_is_written_is_read(self, stores: Stores, client: str) -> None:
+        name = f"{client}/uploads/ä b.txt"
+        info = stores.blobs.put(name, b"one", "text/plain")
+        assert (info.size, info.content_type) == (3, "text/plain")
+        assert stores.blobs.read(name) == b"one"
+        again = stores.blobs.put(name, io.BytesIO(b"longer"), "text/html")
+        assert again.size == 6 and again.etag != info.etag
+        assert stores.blobs.info(name).content_type == "text/html"
+
+    def test_a_download_reports_what_it_has(self, stores: Stores, client: str) -> None:
+        data = secrets.token_bytes(5 * 1024 * 1024)
+        stores.blobs.put(f"{client}/uploads/big", io.BytesIO(data), "application/octet-stream")
+        file, seen = io.BytesIO(), []
+        info = stores.blobs.download(f"{client}/uploads/big", file, lambda *done: seen.append(done))
+        assert file.getvalue() == data and info.size == len(data)
+        assert seen[-1] == (len(data), len(data))
+
+    def test_a_missing_blob_says_so(self, stores: Stores, client: str) -> None:
+        for ask in (stores.blobs.read, stores.blobs.info):
+            with pytest.raises(BlobNotFound):
+                ask(f"{client}/nothing")
+        with pytest.raises(BlobNotFound):
+            stores.blobs.download(f"{client}/nothing", io.BytesIO())
+        stores.blobs.delete(f"{client}/nothing")
+
+    def test_everything_below_a_prefix_is_removed(self, stores: Stores, client: str) -> None:
+        for name in ("a/1", "a/2", "ab/3"):
+            stores.blobs.put(f"{client}/{name}", b"", "text/plain")
+        assert stores.blobs.delete_all(f"{client}/a/") == 2
+        assert stores.blobs.read(f"{client}/ab/3") == b""
+
+    def test_a_lock_has_one_holder(self, stores: Stores, client: str) -> None:
+        release = stores.lock.acquire(client, 15)
+        assert release is not None
+        assert stores.lock.acquire(client, 15) is None
+        release()
+        again = stores.lock.acquire(client, 15)
+        assert again is not None
+        again()
+
+
+class TestKeysAndSecrets:
+    def test_keys_are_added_listed_and_revoked(self, stores: Stores, client: str) -> None:
+        key = ApiKey(key_id="0a" * 6, client_id=client, secret_hash="h" * 64, created_at=NOW)
+        stores.keys.add(key)
+        assert stores.keys.get(client, key.key_id) == key
+        assert stores.keys.get("other-client", key.key_id) is None
+        assert stores.keys.of_client(client) == [key]
+        assert stores.keys.revoke(client, key.key_id, NOW)
+        revoked = stores.keys.get(client, key.key_id)
+        assert revoked is not None and revoked.revoked_at == NOW and revoked.secret_hash == key.secret_hash
+        assert not stores.keys.revoke(client, "nothing", NOW)
+
+    def test_the_first_secret_stays_unless_replaced(self, stores: Stores, client: str) -> None:
+        assert stores.secrets.get(client) is None
+        assert stores.secrets.put(client, "one", replace=False) == "one"
+        assert stores.secrets.put(client, "two", replace=False) == "one"
+        assert stores.secrets.put(client, "three", replace=True) == "three"
+        assert stores.secrets.get(client) == "three"
+
+
+def letter(client: str, number: int) -> DeadLetter:
+    return DeadLetter(
+        dead_letter_id=f"dl-{number}",
+        client_id=client,
+        task_id=None,
+        task_type=None,
+        reason="invalid_message",
+        error=None,
+        attempts=0,
+        message="x",
+        first_seen_at=NOW,
+        dead_lettered_at=NOW + timedelta(seconds=number),
+    )
+
+
+class TestDeadLetters:
+    def test_a_letter_is_recorded_once_and_listed_newest_first(self, stores: Stores, client: str) -> None:
+        letters = [letter(client, number) for number in range(3)]
+        for one in [*letters, letters[1].model_copy(update={"dead_lettered_at": NOW})]:
+            stores.dead_letters.record(one)
+        first = stores.dead_letters.page(client, limit=2)
+        rest = stores.dead_letters.page(client, limit=2, cursor=first.next_cursor)
+        assert [*first.items, *rest.items] == letters[::-1]
+        assert rest.next_cursor is None
+        assert stores.dead_letters.count_open(client) == 3
+        assert stores.dead_letters.count_open("other-client") == 0
+
+
+def test_an_account_out_of_reach_is_our_own_error(free_port: int) -> None:
+    endpoint = f"http://127.0.0.1:{free_port}/devstoreaccount1"
+    connection = (
+        "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=c2VjcmV0;"
+        f"BlobEndpoint={endpoint};QueueEndpoint={endpoint};TableEndpoint={endpoint};"
+    )
+    core = Core(read_settings({"AZURE_STORAGE_CONNECTION_STRING": connection}))
+    for ask in (
+        lambda: core.tasks.get("acme", "task-1"),
+        lambda: core.queues.put("acme-tasks", b""),
+    ):
+        with pytest.raises(StorageUnavailable) as caught:
+            ask()
+        assert str(free_port) not in caught.value.message
+    core.close()

@@ -1,0 +1,46 @@
+"""A handler for tests: its payload says what it does, attempt by attempt."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from shared import errors
+from shared.handler import Context
+
+STAGES = {"work": 100}
+
+
+class Payload(BaseModel):
+    """`errors`: the error class that each attempt raises; after the last it succeeds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    errors: list[str] = []
+    seconds: float = 0
+    retry_after: float | None = None
+
+
+class Result(BaseModel):
+    attempt: int
+
+
+def run(payload: Payload, ctx: Context) -> Result:
+    ctx.progress("work", 0, 1, "Working")
+    until = time.monotonic() + payload.seconds
+    while time.monotonic() < until:
+        time.sleep(0.02)
+        ctx.progress("work", 0, 1, "Working")
+    if ctx.attempt <= len(payload.errors):
+        raise _error(payload.errors[ctx.attempt - 1], payload.retry_after)
+    ctx.progress("work", 1, 1, "Worked")
+    return Result(attempt=ctx.attempt)
+
+
+def _error(name: str, retry_after: float | None) -> Exception:
+    kind: Any = getattr(errors, name, None)
+    if kind is None:
+        return RuntimeError("secret detail")
+    return kind(retry_after=retry_after) if retry_after else kind()

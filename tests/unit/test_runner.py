@@ -1,0 +1,414 @@
+"""The protocol, over stores in memory: claim, lease, outbox, retries, dead letters, the sweep."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from shared import maintenance, runner, webhooks
+from shared.cancellation import cancel
+from shared.messages import DeliveryMessage, TaskMessage, from_wire, to_wire
+from shared.names import DELIVERIES_QUEUE
+from shared.ports import Received, Row, Sent
+from shared.submission import Submission, submit
+from shared.tasks import Task, TaskStatus, utc_now
+from tests.services import MemoryServices, memory_services, registered
+
+QUEUE = "acme-tasks"
+URL = "https://example.com/hook?token=secret"
+
+
+@pytest.fixture(autouse=True)
+def scripted() -> Iterator[None]:
+    with registered("scripted", "tests.scripted"):
+        yield
+
+
+@pytest.fixture
+def services() -> MemoryServices:
+    return memory_services()
+
+
+def given(services: MemoryServices, webhook_url: str | None = None, **payload: object) -> Task:
+    return submit(services, "acme", Submission("scripted", payload, webhook_url)).task
+
+
+def run_next(services: MemoryServices, queue: str = QUEUE) -> Received:
+    """What a host does with the next message: run it, delete it."""
+    (received,) = services.queues.receive(queue, 1)
+    run_message(services, received)
+    services.queues.delete(queue, received)
+    return received
+
+
+def run_message(services: MemoryServices, received: Received) -> None:
+    runner.run(services, "acme", from_wire(received.text), message_id=received.id)
+
+
+def row_of(services: MemoryServices, task: Task) -> Row:
+    row = services.tasks.get(task.client_id, task.task_id)
+    assert row is not None
+    return row
+
+
+def now_of(services: MemoryServices, task: Task) -> Task:
+    return row_of(services, task).task
+
+
+def change(services: MemoryServices, task: Task, **changes: object) -> Task:
+    row = row_of(services, task)
+    return services.tasks.save(row, row.task.model_copy(update=changes)).task
+
+
+def test_a_task_succeeds_and_its_result_is_stored(services: MemoryServices) -> None:
+    task = given(services)
+    run_next(services)
+    done = now_of(services, task)
+    assert (done.status, done.attempt, done.owner, done.lease_until) == (TaskStatus.SUCCEEDED, 1, None, None)
+    assert done.progress is not None and done.progress.percent == 100
+    assert done.result_blob is not None
+    assert json.loads(services.blobs.read(done.result_blob)) == {"attempt": 1}
+    assert not done.needs_attention
+    assert services.queues.depth(QUEUE) == 0
+
+
+def test_the_same_message_again_changes_nothing(services: MemoryServices) -> None:
+    task = given(services)
+    received = run_next(services)
+    before = row_of(services, task)
+    run_message(services, received)
+    assert row_of(services, task) == before
+
+
+def test_a_message_of_an_earlier_seq_is_dropped(services: MemoryServices) -> None:
+    task = given(services)
+    (received,) = services.queues.receive(QUEUE, 1)
+    change(services, task, seq=2)
+    run_message(services, received)
+    assert now_of(services, task).status is TaskStatus.QUEUED
+
+
+def test_a_leased_task_is_left_alone(services: MemoryServices) -> None:
+    task = given(services)
+    held = {"status": TaskStatus.RUNNING, "owner": "other", "lease_until": utc_now() + timedelta(seconds=30)}
+    before = change(services, task, attempt=1, **held)
+    run_next(services)
+    assert now_of(services, task) == before
+
+
+def test_a_task_whose_lease_ran_out_is_taken_over(services: MemoryServices) -> None:
+    task = given(services)
+    held = {"status": TaskStatus.RUNNING, "owner": "dead", "lease_until": utc_now() - timedelta(seconds=1)}
+    change(services, task, attempt=1, **held)
+    run_next(services)
+    done = now_of(services, task)
+    assert (done.status, done.attempt) == (TaskStatus.SUCCEEDED, 2)
+
+
+def test_a_task_that_kills_its_workers_ends_as_worker_lost(services: MemoryServices) -> None:
+    task = given(services, webhook_url=URL)
+    held = {"status": TaskStatus.RUNNING, "owner": "dead", "lease_until": utc_now() - timedelta(seconds=1)}
+    change(services, task, attempt=5, **held)
+    run_next(services)
+    done = now_of(services, task)
+    assert done.status is TaskStatus.FAILED and done.dead_lettered
+    assert done.error is not None and done.error.code == "worker_lost"
+    (letter,) = services.dead_letters.page("acme").items
+    assert (letter.reason, letter.attempts, letter.task_id) == ("worker_lost", 5, task.task_id)
+    assert services.queues.depth(DELIVERIES_QUEUE) == 1
+    assert not done.needs_attention
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [("DocumentCorrupt", "document_corrupt"), ("ModelRejected", "model_rejected")],
+)
+def test_an_error_that_is_final_fails_the_task(services: MemoryServices, error: str, code: str) -> None:
+    task = given(services, errors=[error])
+    run_next(services)
+    done = now_of(services, task)
+    assert done.status is TaskStatus.FAILED and not done.dead_lettered
+    assert done.error is not None
+    assert (done.error.code, done.error.retryable, done.error.stage) == (code, False, "work")
+    assert services.dead_letters.page("acme").items == []
+
+
+def test_an_error_that_may_pass_is_tried_again_under_the_next_seq(services: MemoryServices) -> None:
+    task = given(services, errors=["ModelUnavailable"], retry_after=0.2)
+    run_next(services)
+    waiting = now_of(services, task)
+    assert (waiting.status, waiting.seq, waiting.attempt) == (TaskStatus.RETRYING, 2, 1)
+    assert waiting.error is not None and waiting.error.code == "model_unavailable"
+    assert waiting.next_attempt_at is not None and waiting.next_attempt_at > utc_now()
+    assert services.queues.receive(QUEUE, 1) == []  # not visible before its time
+    change(services, task, next_attempt_at=utc_now())
+    runner.run(services, "acme", TaskMessage.of(waiting).encode(), message_id="x")
+    done = now_of(services, task)
+    assert (done.status, done.attempt, done.error) == (TaskStatus.SUCCEEDED, 2, None)
+
+
+def test_a_message_before_its_time_waits(services: MemoryServices) -> None:
+    task = given(services, errors=["ModelUnavailable"], retry_after=60)
+    run_next(services)
+    waiting = now_of(services, task)
+    runner.run(services, "acme", TaskMessage.of(waiting).encode(), message_id="x")
+    assert now_of(services, task) == waiting
+    assert services.queues.depth(QUEUE) == 2
+
+
+def test_a_task_out_of_attempts_is_a_dead_letter(services: MemoryServices) -> None:
+    services = memory_services({"TASK_MAX_ATTEMPTS": "1"})
+    task = given(services, webhook_url=URL, errors=["InternalError"])
+    run_next(services)
+    done = now_of(services, task)
+    assert done.status is TaskStatus.FAILED and done.dead_lettered
+    (letter,) = services.dead_letters.page("acme").items
+    assert (letter.reason, letter.attempts) == ("out_of_attempts", 1)
+    assert json.loads(letter.message)["task_id"] == task.task_id
+
+
+def test_an_unforeseen_error_tells_the_client_nothing_of_our_insides(services: MemoryServices) -> None:
+    task = given(services, errors=["NoSuchError"])
+    run_next(services)
+    error = now_of(services, task).error
+    assert error is not None and error.code == "internal" and "secret" not in error.message
+
+
+def test_a_task_that_takes_too_long_times_out() -> None:
+    services = memory_services({"TASK_TIMEOUT_SECONDS": "0.2"})
+    task = given(services, seconds=30)
+    run_next(services)
+    error = now_of(services, task).error
+    assert error is not None and error.code == "timeout"
+
+
+def test_a_long_task_keeps_its_lease(services: MemoryServices) -> None:
+    task = given(services, seconds=3)
+    thread = threading.Thread(target=run_next, args=(services,))
+    thread.start()
+    time.sleep(2.4)  # longer than the lease of 2 s
+    assert now_of(services, task).leased(utc_now())
+    thread.join()
+    done = now_of(services, task)
+    assert (done.status, done.attempt) == (TaskStatus.SUCCEEDED, 1)
+
+
+def test_a_worker_that_lost_its_lease_writes_nothing(services: MemoryServices) -> None:
+    task = given(services, seconds=1.5)
+    thread = threading.Thread(target=run_next, args=(services,))
+    thread.start()
+    time.sleep(0.2)
+    stolen = change(services, task, owner="thief")
+    thread.join()
+    assert now_of(services, task) == stolen
+    with pytest.raises(Exception, match="Upload it again"):
+        services.blobs.read(f"acme/results/none/{task.task_id}-1-1.json")
+
+
+def test_a_running_task_is_cancelled(services: MemoryServices) -> None:
+    task = given(services, webhook_url=URL, seconds=30)
+    thread = threading.Thread(target=run_next, args=(services,))
+    thread.start()
+    time.sleep(0.2)
+    assert cancel(services, "acme", task.task_id).status is TaskStatus.CANCELLING
+    thread.join(timeout=5)
+    assert now_of(services, task).status is TaskStatus.CANCELLED
+
+
+def test_a_waiting_task_is_cancelled_at_once(services: MemoryServices) -> None:
+    task = given(services)
+    assert cancel(services, "acme", task.task_id).status is TaskStatus.CANCELLED
+    run_next(services)
+    assert now_of(services, task).status is TaskStatus.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"\xff\xfe", "not UTF-8 JSON"),
+        (b"[]", "not a JSON object"),
+        (b'{"task_type": "nothing", "payload": {}}', "no task type"),
+        (b'{"task_type": "scripted", "payload": {"wrong": 1}}', "wrong"),
+        (b'{"task_type": "scripted", "payload": {}, "client_id": "beta"}', "another client"),
+        (b'{"task_type": "scripted", "payload": {}, "task_id": "../../etc"}', "task_id"),
+        (b'{"task_type": "scripted", "payload": {}, "schema_version": 2}', "schema_version"),
+        (b'{"task_type": "ingestion", "payload": {"blob": "../beta/uploads/a.pdf"}}', "uploads/report.pdf"),
+        (b'{"task_type": "ingestion", "payload": {}}', "either document_id or blob"),
+        (b'{"task_type": "scripted", "payload": {"a": "' + b"x" * 33000 + b'"}}', "32768"),
+    ],
+)
+def test_a_message_that_can_never_work_is_a_dead_letter_at_once(
+    services: MemoryServices, body: bytes, words: str
+) -> None:
+    services.queues.put(QUEUE, body)
+    received = run_next(services)
+    run_message(services, received)  # a redelivery records nothing more
+    (letter,) = services.dead_letters.page("acme").items
+    assert letter.reason == "invalid_message"
+    assert letter.error is not None and words in letter.error["message"]
+    assert len(letter.message.encode()) <= 4096
+    assert services.tasks.page("acme").items == []
+    assert services.dead_letters.page("beta").items == []
+
+
+def test_a_message_naming_another_client_touches_nobodys_row(services: MemoryServices) -> None:
+    task = submit(services, "beta", Submission("scripted", {})).task
+    message = TaskMessage.of(task).encode()
+    runner.run(services, "acme", message, message_id="m")
+    assert now_of(services, task) == task
+    assert services.tasks.get("acme", task.task_id) is None
+
+
+def test_another_producers_message_gets_a_row_of_its_own(services: MemoryServices) -> None:
+    body = b'{"task_type": "scripted", "payload": {}}'
+    runner.run(services, "acme", body, message_id="queue-message-1")
+    runner.run(services, "acme", body, message_id="queue-message-1")
+    (task,) = services.tasks.page("acme").items
+    assert (task.status, task.attempt) == (TaskStatus.SUCCEEDED, 1)
+
+
+def test_a_webhook_goes_out_after_its_row_and_verifies(services: MemoryServices) -> None:
+    task = given(services, webhook_url=URL)
+    run_next(services)
+    (received,) = services.queues.receive(DELIVERIES_QUEUE)
+    webhooks.deliver(services, from_wire(received.text))
+    ((url, body, headers),) = services.sender.sent
+    told = Webhook(webhooks.client_secret(services, "acme")).verify(body, headers)
+    assert url == URL
+    assert told["type"] == "task.succeeded"
+    assert told["data"]["task_id"] == task.task_id
+    assert told["data"]["webhook"] == {"url": "https://example.com", "status": "pending"}
+    assert told["data"]["sequence"] == 3  # queued, started, succeeded
+    assert "payload" not in told["data"]
+    webhook = now_of(services, task).webhook
+    assert webhook is not None and webhook.status == "delivered"
+
+
+def test_a_delivery_that_fails_is_repeated_under_the_same_id_and_then_given_up() -> None:
+    services = memory_services({"WEBHOOK_RETRY_SECONDS": "0,0"})
+    services.sender.answers = [Sent(500), Sent(None, "timeout"), Sent(302)]
+    task = given(services, webhook_url=URL)
+    run_next(services)
+    for _ in range(3):
+        (received,) = services.queues.receive(DELIVERIES_QUEUE)
+        webhooks.deliver(services, from_wire(received.text))
+        services.queues.delete(DELIVERIES_QUEUE, received)
+    assert services.queues.depth(DELIVERIES_QUEUE) == 0
+    assert len({headers["webhook-id"] for _, _, headers in services.sender.sent}) == 1
+    webhook = now_of(services, task).webhook
+    assert webhook is not None and webhook.status == "failed"
+
+
+def test_a_delivery_of_an_earlier_event_leaves_the_later_ones_status_alone(services: MemoryServices) -> None:
+    task = given(services, webhook_url=URL)
+    run_next(services)
+    (received,) = services.queues.receive(DELIVERIES_QUEUE)
+    change(services, task, sequence=9)
+    webhooks.deliver(services, from_wire(received.text))
+    webhook = now_of(services, task).webhook
+    assert webhook is not None and webhook.status == "pending"
+
+
+def test_the_sweep_sends_events_that_were_left_in_a_row(services: MemoryServices) -> None:
+    task = given(services, webhook_url=URL)
+    (received,) = services.queues.receive(QUEUE)
+    row = row_of(services, task)
+    running = services.tasks.save(row, row.task.to(TaskStatus.RUNNING, utc_now(), owner="dead"))
+    services.tasks.save(running, running.task.to(TaskStatus.SUCCEEDED, utc_now(), check_at=utc_now()))
+    maintenance.sweep(services)
+    maintenance.sweep(services)
+    (delivery,) = services.queues.receive(DELIVERIES_QUEUE)
+    assert DeliveryMessage.decode(from_wire(delivery.text)).task_id == task.task_id
+    assert not now_of(services, task).needs_attention
+    run_message(services, received)
+    assert services.queues.depth(DELIVERIES_QUEUE) == 1
+
+
+def test_the_sweep_enqueues_a_task_whose_message_is_gone_and_waits_longer_each_time(
+    services: MemoryServices,
+) -> None:
+    task = given(services)
+    services.queues.delete(QUEUE, services.queues.receive(QUEUE)[0])
+    waits = []
+    for _ in range(3):
+        change(services, task, check_at=utc_now())
+        maintenance.sweep(services)
+        waits.append((now_of(services, task).check_at - utc_now()).total_seconds())
+    assert services.queues.depth(QUEUE) == 3
+    assert waits[0] < waits[1] < waits[2]
+    run_next(services)
+    run_next(services)
+    assert now_of(services, task).attempt == 1
+
+
+def test_the_sweep_leaves_a_leased_task_on_its_way(services: MemoryServices) -> None:
+    task = given(services)
+    services.queues.delete(QUEUE, services.queues.receive(QUEUE)[0])
+    held = {"status": TaskStatus.RUNNING, "owner": "o", "lease_until": utc_now() + timedelta(seconds=60)}
+    change(services, task, check_at=utc_now(), attempt=1, **held)
+    maintenance.sweep(services)
+    assert services.queues.depth(QUEUE) == 0
+
+
+def poisoned(services: MemoryServices, text: str) -> None:
+    services.queues.put("acme-tasks-poison", b"")
+    lying = services.queues._queues["acme-tasks-poison"][-1]
+    lying.message = Received("p1", text, "", 0, utc_now())
+
+
+def test_the_sweep_settles_what_the_host_poisoned(services: MemoryServices) -> None:
+    task = given(services, webhook_url=URL)
+    poisoned(services, to_wire(TaskMessage.of(task).encode()))
+    maintenance.sweep(services)
+    done = now_of(services, task)
+    assert done.status is TaskStatus.FAILED and done.dead_lettered
+    assert services.queues.depth("acme-tasks-poison") == 0
+    (letter,) = services.dead_letters.page("acme").items
+    assert letter.reason == "worker_lost"
+    assert services.queues.depth(DELIVERIES_QUEUE) == 1
+
+
+def test_the_sweep_leaves_a_finished_task_as_it_is_whatever_was_poisoned(services: MemoryServices) -> None:
+    task = given(services)
+    run_next(services)
+    poisoned(services, to_wire(TaskMessage.of(task).encode()))
+    maintenance.sweep(services)
+    assert now_of(services, task).status is TaskStatus.SUCCEEDED
+    assert services.queues.depth("acme-tasks-poison") == 0
+
+
+def test_the_sweep_records_a_poisoned_message_that_is_not_base64(services: MemoryServices) -> None:
+    poisoned(services, "{not base64}")
+    maintenance.sweep(services)
+    (letter,) = services.dead_letters.page("acme").items
+    assert letter.reason == "invalid_message" and letter.message == "{not base64}"
+
+
+def test_only_one_sweep_at_a_time(services: MemoryServices) -> None:
+    task = given(services)
+    change(services, task, check_at=utc_now())
+    release = services.lock.acquire("maintenance", 60)
+    assert release is not None
+    maintenance.sweep(services)
+    assert services.queues.depth(QUEUE) == 1
+    release()
+    maintenance.sweep(services)
+    assert services.queues.depth(QUEUE) == 2
+
+
+def test_three_deliveries_at_once_run_the_task_once(services: MemoryServices) -> None:
+    task = given(services, seconds=0.3)
+    (received,) = services.queues.receive(QUEUE)
+    threads = [threading.Thread(target=run_message, args=(services, received)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done = now_of(services, task)
+    assert (done.status, done.attempt) == (TaskStatus.SUCCEEDED, 1)
