@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (prose)
 """Writes the sample documents. For developers: `python samples/make.py` (needs reportlab and python-docx).
 
 The same bytes come out every time, so that a changed sample shows in a diff.

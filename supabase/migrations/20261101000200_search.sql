@@ -147,4 +147,7 @@ begin
     end loop;
 end $$;
 
+-- Tells a running PostgREST that there is something new.
+notify pgrst, 'reload schema';
+
 reset search_path;

@@ -504,6 +504,16 @@ def test_a_search_by_meaning_needs_an_embedding(store: DocumentStore, client: st
         store.search(client, mode="vector", query="a", model=MODEL, embedding=None, top_k=1)
 
 
+def test_a_vector_without_direction_is_like_nothing(store: DocumentStore, client: str) -> None:
+    nowhere = (0.0,) * 384
+    ingest(store, client, [embedded(0, "somewhere"), embedded(1, "nowhere", nowhere)])
+    for query in (nowhere, direction(0)):
+        matches = store.search(client, mode="vector", query="", model=MODEL, embedding=query, top_k=5)
+        assert {match.content: match.score for match in matches} == pytest.approx(
+            {"somewhere": 1.0 if any(query) else 0.0, "nowhere": 0.0}, abs=1e-3
+        )
+
+
 def test_text_that_postgres_cannot_hold_is_stored_without_it(store: DocumentStore, client: str) -> None:
     ingest(store, client, [embedded(0, "before\x00after", headings=("\x00",))])
     assert len(texts(store, client)) == 1

