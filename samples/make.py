@@ -263,7 +263,7 @@ def _fleet() -> Any:
         ("FONTNAME", (0, 0), (-1, 0), "Helvetica-Bold"),
         ("LINEBELOW", (0, 0), (-1, 0), 0.5, colors.black),
     ]
-    return Table(FLEET, colWidths=[70, 50, 75, 80, 140], spaceBefore=12, style=TableStyle(style))
+    return Table(FLEET, colWidths=[75, 65, 90, 100, 120], spaceBefore=12, style=TableStyle(style))
 
 
 def _furniture(canvas: Any, document: Any) -> None:

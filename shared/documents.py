@@ -97,7 +97,7 @@ class Chunk(Value):
     @property
     def content_hash(self) -> str:
         """SHA-256 of what is embedded: equal texts of one client and model share one embedding."""
-        return hashlib.sha256(self.embedded_text.encode()).hexdigest()
+        return hashlib.sha256(self.embedded_text.encode(errors="replace")).hexdigest()
 
 
 class EmbeddedChunk(Value):

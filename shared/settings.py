@@ -6,6 +6,7 @@ A wrong value raises SettingsError, whose text is one line: which setting, what 
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Mapping
@@ -162,6 +163,19 @@ class Settings(TriggerSettings):
     def _url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("a URL begins with https:// (or http:// on this machine)")
+        return value
+
+    @field_validator("secrets_key")
+    @classmethod
+    def _fernet(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            key = base64.urlsafe_b64decode(value.get_secret_value())
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise ValueError("it is not a key: 32 bytes in url-safe base64")
         return value
 
     @property

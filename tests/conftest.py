@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from local import ports
+from local.app import App
 from local.stack import Stack
 
 
@@ -77,3 +78,12 @@ def free_port() -> int:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
         return port
+
+
+@pytest.fixture(scope="session")
+def app(stack: Stack) -> Iterator[App]:
+    """The whole app on the stack: API and worker as `make up` starts them."""
+    app = App(stack, {"TASK_LEASE_SECONDS": "4", "WEBHOOK_RETRY_SECONDS": "1,1,2"})
+    app.start()
+    yield app
+    app.stop()

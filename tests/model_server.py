@@ -1,4 +1,4 @@
-"""A small real HTTP server that speaks OpenAI's API, records what it is asked and can be told to misbehave."""
+"""A small real HTTP server that speaks OpenAI's API, records requests and can be told to misbehave."""
 
 from __future__ import annotations
 

@@ -5,8 +5,6 @@ Radev et al. 2004), with a bonus for standing early and for the focus; maximal m
 (Carbonell and Goldstein 1998) keeps out what was said already.
 """
 
-# ruff: noqa: RUF001  (punctuation of other scripts is what this file is about)
-
 from __future__ import annotations
 
 import math

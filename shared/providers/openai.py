@@ -49,7 +49,7 @@ _ATTEMPTS = 3
 # Seconds that must be left after a wait for another attempt to make sense.
 _SHORTEST = 1.0
 _SCOPE = "https://cognitiveservices.azure.com/.default"
-_SENTENCE_END = re.compile(r"[.!?…。！？؟।](?=[\s\"'”’)\]]|$)[\"'”’)\]]*")  # noqa: RUF001
+_SENTENCE_END = re.compile(r"[.!?…。！？؟।](?=[\s\"'”’)\]]|$)[\"'”’)\]]*")
 
 SYSTEM = """\
 You summarise documents. The user's message holds one document, between the lines <document-{nonce}> and \
@@ -182,9 +182,10 @@ class OpenAIModel:
             yield batch
 
     def _fit(self, text: str) -> tuple[str, int]:
-        """The API refuses empty and too long inputs."""
-        if len(text) < _INPUT_TOKENS // 4:
-            return text or " ", _INPUT_TOKENS // 4
+        """The API refuses empty and too long inputs. No token is under a byte: short texts need no count."""
+        size = len(text.encode())
+        if size < _INPUT_TOKENS // 2:
+            return text or " ", size
         tokens = self.count_tokens(text)
         while tokens > _INPUT_TOKENS:
             text = text[: int(len(text) * _INPUT_TOKENS / tokens * 0.98)]

@@ -210,7 +210,12 @@ class TestBadReceivers:
 
     def test_name_server_that_hangs(self) -> None:
         released = threading.Event()
-        sender = HttpSender(True, True, resolve=lambda *_, **__: [] if released.wait(30) else [])
+
+        def resolve(*_: object, **__: object) -> list[object]:
+            released.wait(30)
+            return []
+
+        sender = HttpSender(True, True, resolve=resolve)
         assert post(sender, "http://example.com/", timeout=0.3) == Sent(None, "timeout")
         released.set()
 

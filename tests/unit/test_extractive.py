@@ -12,8 +12,9 @@ from shared.providers.extractive import SENTENCES, WORDS, sentences, summarize
 
 REPORT = """# Annual report
 
-Solar output grew by forty percent in the northern region. The growth came from new panels on public roofs.
-Wind output fell because two parks were closed for repair. Dr. Adams leads the repair of both parks.
+Solar output grew by forty percent in the northern region. The growth came from new panels
+on public roofs. Wind output fell because two parks were closed for repair.
+Dr. Adams leads the repair of both parks.
 The parks return to service in March 2027, about 3.5 months late.
 
 | region | output |
@@ -25,8 +26,8 @@ The parks return to service in March 2027, about 3.5 months late.
 
 ## Outlook
 
-Prices are expected to stay flat. "We plan carefully," said the chair. Is demand rising? It is rising in every region!
-The board thanks all members for another good year. Lunch was served at noon.
+Prices are expected to stay flat. "We plan carefully," said the chair. Is demand rising? It is rising in every
+region! The board thanks all members for another good year. Lunch was served at noon.
 """
 
 
@@ -100,11 +101,7 @@ class TestSummary:
         for line in summarize(text, "short", "bullets").splitlines():
             assert line.startswith("- ")
 
-    @given(
-        st.lists(
-            st.sampled_from(["One fine day it rained.", "No!", "Why? ", "\n", "# H\n", "| a |\n", "x y"])
-        )
-    )
+    @given(st.lists(st.sampled_from(["It rained.", "No!", "\n", "# H\n", "| a |\n", "x y"])))
     def test_nothing_is_invented(self, parts: list[str]) -> None:
         text = plain("\n".join(parts))
         for sentence in sentences("\n".join(parts)):
@@ -124,7 +121,7 @@ class TestSentences:
             ("A line\nbroken in two. Next.", ["A line broken in two.", "Next."]),
             ("- first item\n- second item", ["first item", "second item"]),
             ("1. first item\n2) second item", ["first item", "second item"]),
-            ("これは文です。次の文です！本当？はい。", ["これは文です。", "次の文です！", "本当？", "はい。"]),
+            ("これは文です。次です！本当？はい。", ["これは文です。", "次です！", "本当？", "はい。"]),
             ("هل هذا سؤال؟ نعم هذا جواب. شكرا.", ["هل هذا سؤال؟", "نعم هذا جواب.", "شكرا."]),
             ("यह एक वाक्य है। यह दूसरा है।", ["यह एक वाक्य है।", "यह दूसरा है।"]),
             ("Es kamen z.B. Gäste. Viele blieben.", ["Es kamen z.B. Gäste.", "Viele blieben."]),

@@ -29,6 +29,7 @@ _BULLET = re.compile(r"[•▪◦‣●○∙·■□➢✓*\u2013-]\s+(?=\S)")
 _NUMBER = re.compile(r"\(?(\d{1,3}|[a-z])[.)]\s+\S")
 _LEADERS = re.compile(r"(\s?[.·…]){4,}\s*")
 _SENTENCE_END = tuple(".!?:;\u3002\uff01\uff1f\u300d\u061f")
+_HYPHENATED = re.compile(r"[^\W\d_]-$")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uff00-\uffef]")
 
 
@@ -134,7 +135,7 @@ def _joined_over_breaks(groups: Iterable[list[Row]]) -> Iterator[list[Row]]:
     held: list[Row] | None = None
     for group in groups:
         if held and _cut(held[-1], group[0]):
-            held = held + group
+            held += group
             continue
         if held:
             yield held
@@ -159,12 +160,13 @@ def _cut(last: Row, row: Row) -> bool:
 
 
 def _is_heading(group: Sequence[Row], scale: _Scale) -> bool:
+    if len(group) > _HEADING_LINES or not _is_one_run(group):
+        return False
     first, text = group[0], _text(group)
-    if len(group) > _HEADING_LINES or len(text) > _HEADING_CHARACTERS or not _is_one_run(group):
+    if len(text) > _HEADING_CHARACTERS or text.endswith(("-", ",", ";")) or not any(map(str.isalpha, text)):
         return False
-    if text.endswith(("-", ",", ";")) or _bullet(first) or not any(char.isalpha() for char in text):
-        return False
-    if first.top - first.bottom > 1.5 * first.width and len(text) > 3:  # turned by 90 degrees
+    turned = first.top - first.bottom > 1.5 * first.width and len(text) > 3  # by 90 degrees
+    if _bullet(first) or turned:
         return False
     if min(row.size for row in group) >= _HEADING_SIZE * scale.body:
         return True
@@ -243,13 +245,19 @@ def _aligned(row: Row, columns: Sequence[tuple[float, float]]) -> list[str]:
 
 
 def _text(group: Sequence[Row]) -> str:
-    text = group[0].text
-    for row in group[1:]:
-        text = _join(text, row.text)
+    """Running text; what looks like a table and is none keeps its rows."""
+    if len(group) > 1 and len(group[0].cells) > 1:
+        return "\n".join(row.text for row in group)
+    text = "".join(_joined([row.text for row in group]))
     return _LEADERS.sub(" ", text).strip() or text
 
 
-def _join(text: str, following: str) -> str:
-    if text.endswith("\u00ad") or (re.search(r"[^\W\d_]-$", text) and following[:1].islower()):
-        return text[:-1] + following
-    return text + ("" if _CJK.match(text[-1:]) and _CJK.match(following) else " ") + following
+def _joined(lines: Sequence[str]) -> Iterator[str]:
+    """Lines with what goes between them. A hyphen at a line's end goes when the word does go on."""
+    for line, following in pairwise(lines):
+        if line.endswith("\u00ad") or (_HYPHENATED.search(line[-2:]) and following[:1].islower()):
+            yield line[:-1]
+        else:
+            yield line
+            yield "" if _CJK.match(line[-1:]) and _CJK.match(following) else " "
+    yield lines[-1]

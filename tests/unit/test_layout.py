@@ -1,0 +1,135 @@
+"""Lines with boxes become blocks."""
+
+from __future__ import annotations
+
+from shared.documents import Block
+from shared.providers.conversion.layout import blocks_of
+from shared.providers.conversion.lines import Line
+
+HEIGHT = 800.0
+
+
+def line(text: str, top: float, left: float = 72, size: float = 10, font: str = "Times") -> Line:
+    return Line(text, left, top - size, left + 0.5 * size * len(text), top, font)
+
+
+def paragraph(*texts: str, top: float = 600, left: float = 72, font: str = "Times") -> list[Line]:
+    return [line(text, top - 13 * index, left, font=font) for index, text in enumerate(texts)]
+
+
+def blocks(*pages: list[Line]) -> list[Block]:
+    return list(blocks_of({number: (HEIGHT, lines) for number, lines in enumerate(pages, 1)}))
+
+
+def texts(*pages: list[Line]) -> list[str]:
+    return [block.text for block in blocks(*pages)]
+
+
+def test_lines_become_a_paragraph_and_hyphens_go() -> None:
+    assert texts(paragraph("The ware-", "house is well-", "Lit and dry")) == [
+        "The warehouse is well- Lit and dry"
+    ]
+
+
+def test_a_gap_ends_a_paragraph() -> None:
+    assert texts(paragraph("One", "two") + paragraph("three", "four", top=560)) == ["One two", "three four"]
+
+
+def test_a_short_last_line_ends_a_paragraph() -> None:
+    assert texts(paragraph("A long line of text here", "ends.", "Another long line of text")) == [
+        "A long line of text here ends.",
+        "Another long line of text",
+    ]
+
+
+def test_headings_by_size_and_by_weight() -> None:
+    page = [
+        line("Manual", 760 - 60, size=24),
+        line("Use", 660, size=14),
+        *paragraph("Turn the key to the right.", "Wait for the light.", top=630),
+        line("Care", 595, font="Times-Bold"),
+        *paragraph("Clean it.", top=575),
+    ]
+    assert [(b.kind, b.level, b.text) for b in blocks(page)] == [
+        ("heading", 1, "Manual"),
+        ("heading", 2, "Use"),
+        ("text", None, "Turn the key to the right. Wait for the light."),
+        ("heading", 3, "Care"),
+        ("text", None, "Clean it."),
+    ]
+
+
+def test_running_heads_and_page_numbers_go() -> None:
+    pages = [
+        [
+            line("Annual report", 780),
+            *paragraph(f"Text of page {n} is not like any other."),
+            line(f"Page {n} of 3", 40),
+        ]
+        for n in (1, 2, 3)
+    ]
+    assert texts(*pages) == [f"Text of page {n} is not like any other." for n in (1, 2, 3)]
+
+
+def test_a_page_with_nothing_else_keeps_its_line() -> None:
+    assert texts(*([line(f"Page {n} of the tests", 780)] for n in (1, 2, 3))) == [
+        f"Page {n} of the tests" for n in (1, 2, 3)
+    ]
+
+
+def test_numbered_headings_at_the_top_stay() -> None:
+    pages = [
+        [line(f"Chapter {n}", 780, size=20), *paragraph("Some text", "of that chapter.")] for n in (1, 2, 3)
+    ]
+    assert [b.text for b in blocks(*pages) if b.kind == "heading"] == ["Chapter 1", "Chapter 2", "Chapter 3"]
+
+
+def test_a_sentence_goes_on_after_the_page_break() -> None:
+    found = blocks(
+        paragraph("A sentence that does not end where", "the page ends but goes"), paragraph("on here.")
+    )
+    assert [(b.text, b.page) for b in found] == [
+        ("A sentence that does not end where the page ends but goes on here.", 1)
+    ]
+
+
+def test_bullets_and_numbers_are_list_items() -> None:
+    found = blocks(paragraph("\u2022 first thing", "\u2022 second thing", "1. third thing"))
+    assert [(b.kind, b.text) for b in found] == [
+        ("list_item", "first thing"),
+        ("list_item", "second thing"),
+        ("list_item", "1. third thing"),
+    ]
+
+
+def test_aligned_cells_are_a_table() -> None:
+    cells = [("Key", "Value"), ("a", "1"), ("b", "2")]
+    page = [
+        line(text, 600 - 13 * row, left)
+        for row, texts_ in enumerate(cells)
+        for text, left in zip(texts_, (72, 250), strict=True)
+    ]
+    assert [(b.kind, b.text) for b in blocks(page)] == [
+        ("table", "| Key | Value |\n| --- | --- |\n| a | 1 |\n| b | 2 |")
+    ]
+
+
+def test_rows_that_are_no_table_keep_their_lines() -> None:
+    page = [
+        line("Key", 600, 72), line("Value", 600, 250),
+        line("a wide cell that covers all of it, from left to right", 587, 72), line("1", 587, 450),
+    ]  # fmt: skip
+    assert texts(page) == ["Key Value\na wide cell that covers all of it, from left to right 1"]
+
+
+def test_two_columns_are_read_in_the_order_of_the_file() -> None:
+    left = paragraph("Left column of a page", "with two lines.")
+    right = paragraph("Right column of a page", "with two lines.", left=320)
+    assert texts(left + right) == [
+        "Left column of a page with two lines.",
+        "Right column of a page with two lines.",
+    ]
+
+
+def test_nothing() -> None:
+    assert blocks([]) == []
