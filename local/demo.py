@@ -24,7 +24,11 @@ from local.stack import ROOT, Stack, data_directory
 SAMPLES = ROOT / "samples"
 FORMATS = (".pdf", ".docx", ".html")
 TASK_TYPES = ("ingestion", "summarization")
-QUESTIONS = ("What is this about?",)
+QUESTIONS = (
+    "At which wind does Dagny stop sailing?",
+    "How long is lost property kept?",
+    "How much is paid for a kilometre in one's own car?",
+)
 STALL_SECONDS = 90
 """How long the tasks may stand still, every one of them, before we give up."""
 WEBHOOK_SECONDS = 30

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import NamedTuple
 
 from shared.documents import Block, Chunk, ConvertedDocument
 
@@ -23,8 +23,7 @@ _CHARACTERS_PER_TOKEN = 4
 _SMALL_SECTION = 4  # below a quarter of the limit, sections of one page share a chunk
 
 
-@dataclass(frozen=True)
-class _Piece:
+class _Piece(NamedTuple):
     """Text that is not split any more, unless it turns out too long. `header`: of the table that it is from.
 
     `glue` joins it to the piece before it. An empty text stands for a heading without anything below.
@@ -100,41 +99,44 @@ def _split_block(block: Block, path: tuple[str, ...], limit: int, count: Count) 
 
 def _split_table(table: _Piece, room: int, count: Count) -> Iterator[_Piece]:
     lines = table.text.split("\n")
-    if _fits(table.text, room, count):
-        yield replace(table, tokens=count(table.text))
+    tokens = _tokens_within(table.text, room, count)
+    if tokens is not None:
+        yield table._replace(tokens=tokens)
         return
     has_header = len(lines) > 2 and bool(_TABLE_RULE.match(lines[1]))
     header = "\n".join(lines[:2]) if has_header else ""
     cost = count(header) + 1 if header else 0
     if cost > room // 2:
-        yield from _split_text(replace(table, text=header), room, count, _LINE_END)
+        yield from _split_text(table._replace(text=header), room, count, _LINE_END)
         header, lines, cost = "", lines[2:], 0
     elif header:
         lines = lines[2:]
-    row = replace(table, header=header, header_tokens=cost)
+    row = table._replace(header=header, header_tokens=cost)
     for line in lines:
-        yield from _split_text(replace(row, text=line.strip()), room - cost, count, _SENTENCE)
-        row = replace(row, glue="\n")
+        yield from _split_text(row._replace(text=line.strip()), room - cost, count, _SENTENCE)
+        row = row._replace(glue="\n")
 
 
 def _split_text(piece: _Piece, room: int, count: Count, ends: re.Pattern[str]) -> Iterator[_Piece]:
     """The piece whole if it fits, else cut at `ends`, and what is still too long at word ends."""
     if not piece.text:
         return
-    if _fits(piece.text, room, count):
-        yield replace(piece, tokens=count(piece.text))
+    tokens = _tokens_within(piece.text, room, count)
+    if tokens is not None:
+        yield piece._replace(tokens=tokens)
         return
     glue = piece.glue
     for text, following in _cut(piece.text, ends):
         for part in _windows(text, room, count):
-            yield replace(piece, text=part, tokens=count(part), glue=glue)
+            yield piece._replace(text=part, tokens=count(part), glue=glue)
             glue = " "
         glue = following
 
 
-def _fits(text: str, room: int, count: Count) -> bool:
-    """Without counting what is certainly too long to be worth it."""
-    return len(text) <= room * 64 and count(text) <= room
+def _tokens_within(text: str, room: int, count: Count) -> int | None:
+    """None when there are more than `room`; what is certainly too long is not even counted."""
+    tokens = count(text) if len(text) <= room * 64 else room + 1
+    return tokens if tokens <= room else None
 
 
 def _cut(text: str, ends: re.Pattern[str]) -> Iterator[tuple[str, str]]:
@@ -236,12 +238,12 @@ def _fitted(pieces: list[_Piece], limit: int, count: Count) -> Iterator[list[_Pi
 def _smaller(piece: _Piece) -> list[_Piece] | None:
     """The piece with less around it, or in two; None when nothing is left to take away."""
     if piece.header:
-        return [replace(piece, header="", header_tokens=0)]
+        return [piece._replace(header="", header_tokens=0)]
     if len(piece.text) > 1:
         middle = _word_end(piece.text, 0, len(piece.text) // 2)
         halves = [piece.text[:middle].strip(), piece.text[middle:].strip()]
-        return [replace(piece, text=half) for half in halves if half]
-    return [replace(piece, path=())] if piece.text and piece.path else None
+        return [piece._replace(text=half) for half in halves if half]
+    return [piece._replace(path=())] if piece.text and piece.path else None
 
 
 def _embedded(pieces: Sequence[_Piece]) -> str:

@@ -188,22 +188,29 @@ class _Child:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="docmill-", ignore_cleanup_errors=True)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "shared.providers.conversion.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=_environment(self._folder.name),
-            cwd=self._folder.name,
-        )
+        self._process = self._start()
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.idle = True
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._read, self._log)]
         for thread in self._threads:
             thread.start()
+
+    def _start(self) -> subprocess.Popen[str]:
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "shared.providers.conversion.child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                env=_environment(self._folder.name),
+                cwd=self._folder.name,
+            )
+        except OSError as error:
+            self._folder.cleanup()
+            raise ConversionCrashed("The converter could not be started. Try again later.") from error
 
     @property
     def running(self) -> bool:

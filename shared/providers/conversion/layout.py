@@ -134,7 +134,7 @@ def _joined_over_breaks(groups: Iterable[list[Row]]) -> Iterator[list[Row]]:
     """Puts paragraphs together that a page or column break cut within a sentence."""
     held: list[Row] | None = None
     for group in groups:
-        if held and _cut(held[-1], group[0]):
+        if held and _cut(held, group[0]):
             held += group
             continue
         if held:
@@ -144,11 +144,12 @@ def _joined_over_breaks(groups: Iterable[list[Row]]) -> Iterator[list[Row]]:
         yield held
 
 
-def _cut(last: Row, row: Row) -> bool:
+def _cut(before: Sequence[Row], row: Row) -> bool:
+    last = before[-1]
     moved = last.page != row.page or row.bottom > last.top
     alike = last.bold == row.bold and abs(last.size - row.size) < 0.1 * row.size
     single = len(last.cells) == len(row.cells) == 1
-    prose = last.width > 12 * last.size
+    prose = max(line.width for line in before[-2:]) > 12 * last.size
     return (
         moved
         and alike

@@ -14,6 +14,7 @@ from shared.providers.conversion.markdown import table
 
 _PARAGRAPHS = re.compile(r"\n[ \t\r]*\n\s*")
 _MAX_FIELD = 1 << 24
+_SHORT = 1000
 
 
 def convert(path: Path, fmt: str) -> ConvertedDocument:
@@ -35,6 +36,10 @@ def decode(data: bytes) -> str:
 
 
 def _guessed(data: bytes) -> str:
+    """Statistics need some text: a short one in Latin letters is taken for Western European."""
+    foreign = sum(byte > 0x7F for byte in data[:_SHORT])
+    if len(data) < _SHORT and foreign < len(data) / 4:
+        return data.decode("cp1252", errors="replace")
     from charset_normalizer import from_bytes
 
     best = from_bytes(data[:1_000_000]).best()
