@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -140,11 +140,9 @@ class DoclingConverter:
     def _result(self, child: _Child, watch: _Watch) -> ConvertedDocument:
         while True:
             answer = child.receive(_POLL_SECONDS)
-            if answer is None:
+            if answer is None or "progress" in answer:
                 self._check_memory(child)
-                watch.check()
-            elif "progress" in answer:
-                watch.news(*answer["progress"])
+                watch.check(answer["progress"] if answer else None)
             elif "error" in answer:
                 kind = _ERRORS.get(answer["error"]["code"], ConversionFailed)
                 raise kind(answer["error"]["message"])
@@ -167,18 +165,16 @@ class _Watch:
         self._last = (0, 1)
         self._said_at = time.monotonic()
 
-    def news(self, done: int, total: int) -> None:
-        self._last = (done, total)
-        self.check(now_due=True)
-
-    def check(self, *, now_due: bool = False) -> None:
-        """Raises TaskTimeout past the deadline, and what `progress` raises."""
+    def check(self, news: Sequence[int] | None = None) -> None:
+        """`news`: pages done and in all. Raises TaskTimeout past the deadline, and what `progress` raises."""
         now = time.monotonic()
         if now >= self._deadline:
             raise TaskTimeout(
-                "The conversion took longer than the task may. Raise TASK_TIMEOUT_SECONDS or split it."
+                "The conversion took too long. Raise TASK_TIMEOUT_SECONDS or split the document."
             )
-        if now_due or now - self._said_at >= _CHECKPOINT_SECONDS:
+        if news:
+            self._last = (news[0], news[1])
+        if news or now - self._said_at >= _CHECKPOINT_SECONDS:
             self._said_at = now
             self._progress(*self._last)
 
@@ -207,6 +203,8 @@ class _Child:
                 errors="replace",
                 env=_environment(self._folder.name),
                 cwd=self._folder.name,
+                # Ctrl-C goes to the whole process group; whether a conversion ends then is our caller's to say.
+                start_new_session=True,
             )
         except OSError as error:
             self._folder.cleanup()

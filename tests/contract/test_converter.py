@@ -284,6 +284,15 @@ def test_text(convert: Callable[..., ConvertedDocument], encoding: str) -> None:
     assert of_kind(convert(content.encode(encoding), "a.txt"), "text") == content.split("\r\n\r\n")
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9])
+def test_a_part_of_a_pdf_is_not_taken_for_all(
+    convert: Callable[..., ConvertedDocument], share: float
+) -> None:
+    content = long_pdf(10)
+    with pytest.raises(DocumentCorrupt):
+        convert(content[: int(len(content) * share)], "cut.pdf")
+
+
 def test_the_right_type_behind_a_wrong_name(convert: Callable[..., ConvertedDocument]) -> None:
     assert convert(docx(), "rules.pdf").format == "docx"
 
@@ -532,7 +541,9 @@ made.convert(Path(sys.argv[1]), "txt", ConversionOptions(), timeout=60, progress
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals of the parent's end are Linux's")
 def test_the_child_dies_with_its_parent(hang: Path, tmp_path: Path) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(hang)], env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path
+        [sys.executable, "-c", PARENT, str(hang)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        cwd=tmp_path,
     )
     try:
         child = _wait_for_child(parent.pid)

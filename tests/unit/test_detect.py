@@ -100,7 +100,8 @@ def test_known(tmp_path: Path, content: bytes, name: str, expected: str) -> None
         (zipped("word/document.xml"), "a.docx", DocumentCorrupt, "damaged"),
         (zipped("a.txt", "b.txt"), "a.zip", UnsupportedFormat, "Supported are: pdf"),
         (office("word", bytes(2 << 20)), "a.docx", DocumentTooLarge, "Unpacked"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(300), "a.png", UnsupportedFormat, "png"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(300), "a.png", DocumentEmpty, "OCR"),
+        (b"fLaC" + bytes(300), "a.flac", UnsupportedFormat, "audio/x-flac"),
         (b"\x7fELF" + bytes(range(256)), "a.txt", UnsupportedFormat, "Supported are"),
         (bytes(range(256)) * 4, "a.txt", UnsupportedFormat, "Supported are"),
         (bytes(range(1, 32)) * 40 + b"\xff", "a.txt", UnsupportedFormat, "Supported are"),
@@ -126,4 +127,4 @@ def test_too_many_members(tmp_path: Path) -> None:
 
 def test_the_message_lists_what_is_supported(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedFormat, match=", ".join(SUPPORTED)):
-        detected(tmp_path, b"GIF89a" + bytes(50), "a.gif")
+        detected(tmp_path, bytes(50), "a.bin")

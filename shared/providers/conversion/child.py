@@ -19,7 +19,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -45,7 +45,7 @@ def _take_stdout() -> TextIO:
     return answers
 
 
-def _requests() -> Any:
+def _requests() -> Iterator[dict[str, Any]]:
     """Requests as they come. A thread reads them, so that the end of stdin is seen at any time."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()

@@ -130,9 +130,8 @@ def _check_directory_size(path: Path) -> None:
 def _decoded(head: bytes) -> str:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return head.decode("utf-16", errors="replace")
-    known = _magic(head)
-    if known or b"\0" in head:
-        raise unsupported(f"This file is not a document ({known})." if known else "This is not a text file.")
+    if (known := _magic(head)) or b"\0" in head:
+        raise _binary(known)
     try:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     except UnicodeDecodeError:
@@ -143,10 +142,21 @@ def _decoded(head: bytes) -> str:
 
 
 def _magic(head: bytes) -> str | None:
+    """The MIME type of a known binary format."""
     import filetype
 
     kind = filetype.guess(head)
-    return kind.extension if kind else None
+    return kind.mime if kind else None
+
+
+def _binary(mime: str | None) -> Exception:
+    if mime is None:
+        return unsupported("This is not a text file.")
+    if mime.startswith("image/"):
+        return DocumentEmpty(
+            "An image holds no text and OCR is not installed. Upload a file with text in it."
+        )
+    return unsupported(f"Files of the type {mime} are not supported.")
 
 
 def _odd(text: str) -> int:

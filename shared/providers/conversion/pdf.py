@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.documents import ConvertedDocument
+from shared.documents import Block, ConvertedDocument
 from shared.errors import DocumentCorrupt, DocumentEmpty, DocumentEncrypted, DocumentTooLarge
 from shared.providers.conversion.layout import blocks_of
 from shared.providers.conversion.lines import Line
@@ -15,6 +15,7 @@ _NEEDS_PASSWORD = 4
 _THREADS = 2
 _BUFFERED_PAGES = 4
 _FREE_EVERY_PAGES = 16
+_TAIL = 2048
 
 
 def convert(path: Path, ocr: str, max_pages: int, progress: Callable[[int, int], None]) -> ConvertedDocument:
@@ -90,6 +91,8 @@ def _document(
     path: Path, total: int, pages: dict[int, tuple[float, list[Line]]], images: int, failed: int, ocr: str
 ) -> ConvertedDocument:
     blocks = tuple(blocks_of(pages))
+    if (failed or not all(lines for _, lines in pages.values())) and _is_cut_short(path):
+        raise DocumentCorrupt
     if not blocks:
         raise _no_text(images, failed)
     warnings = []
@@ -99,10 +102,12 @@ def _document(
         warnings.append(
             f"{images} of {total} pages hold only images; OCR is not installed, so they were left out."
         )
-    headings = [block for block in blocks if block.kind == "heading" and block.page == blocks[0].page]
-    heading = min(headings, key=lambda block: block.level or 1).text if headings else None
     return ConvertedDocument(
-        format="pdf", title=_title(path) or heading, pages=total, blocks=blocks, warnings=tuple(warnings)
+        format="pdf",
+        title=_title(path) or _heading(blocks),
+        pages=total,
+        blocks=blocks,
+        warnings=tuple(warnings),
     )
 
 
@@ -114,6 +119,21 @@ def _no_text(images: int, failed: int) -> Exception:
             "The pages hold only images and OCR is not installed. Upload a version with a text layer."
         )
     return DocumentEmpty("The pages hold no text.")
+
+
+def _is_cut_short(path: Path) -> bool:
+    """Parsers repair what they find, but a part is better refused than taken for the whole document."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        return b"%%EOF" not in file.read()
+
+
+def _heading(blocks: Sequence[Block]) -> str | None:
+    """What the document begins with, if that is a heading, or the largest one of its first page."""
+    headings = [block for block in blocks if block.kind == "heading" and block.page == blocks[0].page]
+    if blocks[0].kind == "heading":
+        return blocks[0].text
+    return min(headings, key=lambda block: block.level or 1).text if headings else None
 
 
 def _title(path: Path) -> str | None:
