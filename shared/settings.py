@@ -151,6 +151,14 @@ class Settings(TriggerSettings):
     def _numbers(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
+    @field_validator("azure_storage_connection_string")
+    @classmethod
+    def _connection(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value().lower() if value else "accountname="
+        if not any(part in text for part in ("accountname=", "usedevelopmentstorage=true", "endpoint=")):
+            raise ValueError("it is not the connection string of a storage account")
+        return value
+
     @field_validator("maintenance_schedule")
     @classmethod
     def _schedule(cls, value: str) -> str:

@@ -203,7 +203,7 @@ class _Child:
                 errors="replace",
                 env=_environment(self._folder.name),
                 cwd=self._folder.name,
-                # Ctrl-C goes to the whole process group; whether a conversion ends then is our caller's to say.
+                # Ctrl-C goes to a whole process group; whether a conversion ends is our caller's to say.
                 start_new_session=True,
             )
         except OSError as error:

@@ -86,7 +86,10 @@ class OpenAIModel:
         With `azure_endpoint` the models are names of deployments, and without `azure_api_key` the identity
         of this process is used. `request_timeout`: seconds for one HTTP request.
         """
-        self.embedding_model = embedding_model
+        self._embedding_name = embedding_model
+        # Vectors of another length are another model to the index: they cannot be compared.
+        usual = dimensions in {None, KNOWN_DIMENSIONS.get(embedding_model)}
+        self.embedding_model = embedding_model if usual else f"{embedding_model}@{dimensions}"
         self.summary_model = chat_model
         self.embedding_batch = min(embedding_batch, _INPUTS)
         self._asked_dimensions = dimensions
@@ -197,7 +200,7 @@ class OpenAIModel:
 
         def ask(client: OpenAI) -> str:
             answer = client.embeddings.with_raw_response.create(
-                input=texts, model=self.embedding_model, encoding_format="float", **asked
+                input=texts, model=self._embedding_name, encoding_format="float", **asked
             )
             return str(answer.text)
 

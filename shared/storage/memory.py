@@ -94,9 +94,7 @@ class MemoryTaskStore:
 
     def active(self, client_id: str, document_id: str) -> list[str]:
         tasks = [row.task for (client, _), row in list(self._rows.items()) if client == client_id]
-        return [
-            task.task_id for task in tasks if task.needs_attention and task.document_id == document_id
-        ]
+        return [task.task_id for task in tasks if task.needs_attention and task.document_id == document_id]
 
     def idempotency(self, client_id: str, key_hash: str) -> IdempotencyRecord | None:
         return self._idempotency.get((client_id, key_hash))

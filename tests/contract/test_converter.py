@@ -478,11 +478,11 @@ def newest() -> psutil.Process:
     return max(children(), key=lambda child: child.create_time())
 
 
-def test_too_much_memory(good: Path) -> None:
+def test_too_much_memory(hang: Path) -> None:
     small = one(memory_mb=1)
     try:
         with pytest.raises(ConversionCrashed, match="memory"):
-            small.convert(good, "txt", ConversionOptions(), timeout=60, progress=quiet)
+            small.convert(hang, "txt", ConversionOptions(), timeout=60, progress=quiet)
     finally:
         small.close()
 

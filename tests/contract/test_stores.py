@@ -138,9 +138,7 @@ class TestTasks:
             stores.tasks.save(Row(task, 'W/"x"'), task.to(TaskStatus.RUNNING, NOW))
 
     def test_the_list_is_newest_first_in_pages(self, stores: Stores, client: str) -> None:
-        tasks = [
-            new_task(client, "ingestion", {}, NOW + timedelta(seconds=number)) for number in range(5)
-        ]
+        tasks = [new_task(client, "ingestion", {}, NOW + timedelta(seconds=number)) for number in range(5)]
         for task in tasks:
             stores.tasks.insert(task)
         first = stores.tasks.page(client, limit=2)

@@ -48,7 +48,9 @@ def worker(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
 
 def stored(core: Core) -> Document:
     """A text long enough that its embedding takes a few seconds."""
-    text = "\n\n".join(f"Paragraph {n} of the mill's long ledger, with its own words {n * 7}." * 8 for n in range(150))
+    text = "\n\n".join(
+        f"Paragraph {n} of the mill's long ledger, with its own words {n * 7}." * 8 for n in range(150)
+    )
     now = utc_now()
     document_id = document_id_of_upload(CLIENT, "ledger.txt", str(now))
     document = Document(

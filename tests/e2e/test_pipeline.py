@@ -45,7 +45,11 @@ class TestIngestion:
             matches = default.search(question, top_k=3, document_id=task["document_id"])
             assert page in {match["page"] for match in matches}, question
         document = default.get(f"/api/documents/{task['document_id']}")
-        assert (document["status"], document["pages"], document["chunks"]) == ("ingested", 6, result["chunks"])
+        assert (document["status"], document["pages"], document["chunks"]) == (
+            "ingested",
+            6,
+            result["chunks"],
+        )
 
     @pytest.mark.parametrize(
         ("sample", "words"), [("travel-policy.docx", "4.20 crowns"), ("passenger-faq.html", "60 days")]
@@ -63,15 +67,26 @@ class TestIngestion:
             ("notes.md", b"# Mill\n\nThe quern turns.\n", "md", "The quern turns."),
             ("notes.txt", "Gr\u00fc\u00dfe an die M\u00fchle.".encode(), "txt", "M\u00fchle"),
             ("prices.csv", b"grain,price\nrye,12\nspelt,15\nbarley,9\n", "csv", "spelt"),
-            ("page.html", b"<html><body><h1>Mill</h1><p>The wheel stands.</p></body></html>", "html", "The wheel"),
+            (
+                "page.html",
+                b"<html><body><h1>Mill</h1><p>The wheel stands.</p></body></html>",
+                "html",
+                "The wheel",
+            ),
             (
                 "mail.eml",
-                b"From: a@example.com\r\nTo: b@example.com\r\nSubject: Rye\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n"
+                b"From: a@example.com\r\nTo: b@example.com\r\nSubject: Rye\r\n"
+                b"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\n"
                 b"Content-Type: text/plain\r\n\r\nPlease send two sacks.\r\n",
                 "eml",
                 "two sacks",
             ),
-            ("wrong.pdf", b"<!DOCTYPE html><html><body><p>Named wrongly.</p></body></html>", "html", "Named wrongly"),
+            (
+                "wrong.pdf",
+                b"<!DOCTYPE html><html><body><p>Named wrongly.</p></body></html>",
+                "html",
+                "Named wrongly",
+            ),
         ],
     )
     def test_every_format_that_is_text(
@@ -89,7 +104,9 @@ class TestIngestion:
         assert first["document_id"] == again["document_id"]
         one, two = default.result(first), default.result(again)
         assert one["usage"]["embedding_tokens"] > 0 and one["chunks_reused"] == 0
-        assert two["usage"]["embedding_tokens"] == 0 and two["chunks_reused"] == two["chunks"] == one["chunks"]
+        assert (
+            two["usage"]["embedding_tokens"] == 0 and two["chunks_reused"] == two["chunks"] == one["chunks"]
+        )
         chunks = default.get(f"/api/documents/{first['document_id']}/chunks?limit=200")["items"]
         assert [chunk["chunk_index"] for chunk in chunks] == list(range(one["chunks"]))
 
@@ -132,7 +149,9 @@ class TestTwoClients:
         assert mine["document_id"] != theirs["document_id"]
         assert acme.result(theirs)["chunks_reused"] == 0  # nothing is shared, embeddings neither
         for mode in ("text", "vector", "hybrid"):
-            found = {match["document_id"] for match in default.search(f"sluice key {word}", mode=mode, top_k=50)}
+            found = {
+                match["document_id"] for match in default.search(f"sluice key {word}", mode=mode, top_k=50)
+            }
             assert mine["document_id"] in found and theirs["document_id"] not in found
             assert acme.search(word, mode=mode, document_id=mine["document_id"]) == []
 
@@ -140,7 +159,10 @@ class TestTwoClients:
 class TestSummarization:
     def test_a_summary_is_the_documents_own_words(self, default: Api) -> None:
         document = default.upload(HANDBOOK.name, HANDBOOK.read_bytes())
-        payload = {"document_id": document["document_id"], "options": {"length": "short", "focus": "wind limits"}}
+        payload = {
+            "document_id": document["document_id"],
+            "options": {"length": "short", "focus": "wind limits"},
+        }
         result = default.result(default.finished(default.submit("summarization", payload)))
         assert result["model"] == "extractive" and result["summary"]
         assert result["usage"]["prompt_tokens"] > result["usage"]["completion_tokens"] > 0
@@ -148,7 +170,9 @@ class TestSummarization:
         assert stored["summary"] == result["summary"]
 
     def test_bullets_and_a_language_it_cannot_speak(self, default: Api) -> None:
-        document = default.upload("b.md", unique("The mill stands. The wheel turns. Rye is ground. Flour is sold."))
+        document = default.upload(
+            "b.md", unique("The mill stands. The wheel turns. Rye is ground. Flour is sold.")
+        )
         options = {"format": "bullets", "language": "sv"}
         payload = {"document_id": document["document_id"], "options": options}
         result = default.result(default.finished(default.submit("summarization", payload)))
@@ -177,11 +201,15 @@ class TestBadInput:
             ("program.pdf", b"\x7fELF" + bytes(range(256)) * 16, "unsupported_format"),
         ],
     )
-    def test_a_bad_file_fails_once_and_says_why(self, default: Api, name: str, content: bytes, code: str) -> None:
+    def test_a_bad_file_fails_once_and_says_why(
+        self, default: Api, name: str, content: bytes, code: str
+    ) -> None:
         task = default.ingest(name, content)
         assert (task["status"], task["attempt"], task["dead_lettered"]) == ("failed", 1, False)
         assert task["error"]["code"] == code and task["error"]["retryable"] is False
-        assert not any(part in task["error"]["message"] for part in ("/tmp", "Traceback", "docling", "127.0.0.1"))
+        assert not any(
+            part in task["error"]["message"] for part in ("/tmp", "Traceback", "docling", "127.0.0.1")
+        )
         again = default.http.get(f"/api/tasks/{task['task_id']}/result")
         assert (again.status_code, again.json()["code"]) == (404, "task_failed")
 
@@ -196,7 +224,9 @@ class TestBadInput:
         mark = secrets.token_hex(6)
         before = {item["dead_letter_id"] for item in default.get("/api/dead-letters?limit=200")["items"]}
         connection = app.environment["AZURE_STORAGE_CONNECTION_STRING"]
-        with QueueClient.from_connection_string(connection, "default-tasks", api_version=API_VERSION) as queue:
+        with QueueClient.from_connection_string(
+            connection, "default-tasks", api_version=API_VERSION
+        ) as queue:
             for text in ("not json", f'{{"task_type": "{mark}", "payload": {{}}}}'):
                 queue.send_message(base64.b64encode(text.encode()).decode())
             other = '{"task_type": "ingestion", "payload": {"document_id": "doc-1"}, "client_id": "acme"}'
@@ -207,7 +237,11 @@ class TestBadInput:
             time.sleep(0.3)
             items = default.get("/api/dead-letters?limit=200")["items"]
             new = [item for item in items if item["dead_letter_id"] not in before]
-        assert {item["error"]["code"] for item in new} == {"invalid_json", "unknown_task_type", "invalid_payload"}
+        assert {item["error"]["code"] for item in new} == {
+            "invalid_json",
+            "unknown_task_type",
+            "invalid_payload",
+        }
         assert {item["reason"] for item in new} == {"invalid_message"}
         assert default.ingest("after.txt", unique("The service goes on."))["status"] == "succeeded"
 
@@ -215,7 +249,9 @@ class TestBadInput:
         document = default.upload("other.txt", unique("Put by another producer."))
         text = f'{{"task_type": "ingestion", "payload": {{"document_id": "{document["document_id"]}"}}}}'
         connection = app.environment["AZURE_STORAGE_CONNECTION_STRING"]
-        with QueueClient.from_connection_string(connection, "default-tasks", api_version=API_VERSION) as queue:
+        with QueueClient.from_connection_string(
+            connection, "default-tasks", api_version=API_VERSION
+        ) as queue:
             queue.send_message(base64.b64encode(text.encode()).decode())
         until = time.monotonic() + 60
         while time.monotonic() < until:

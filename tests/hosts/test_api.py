@@ -39,9 +39,11 @@ def http(request: pytest.FixtureRequest, app: App, core: Core) -> Iterator[httpx
     """As client `default`."""
     headers = {"X-API-Key": app.environment["DOCMILL_API_KEY"]}
     serving = served(core) if request.param == "uvicorn" else called(core)
-    with serving as (url, transport):
-        with httpx.Client(base_url=url, headers=headers, transport=transport, timeout=60) as client:
-            yield client
+    with (
+        serving as (url, transport),
+        httpx.Client(base_url=url, headers=headers, transport=transport, timeout=60) as client,
+    ):
+        yield client
 
 
 @contextmanager
@@ -78,7 +80,9 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-def upload(http: httpx.Client, name: str = "note.txt", content: bytes | None = None, **more: Any) -> httpx.Response:
+def upload(
+    http: httpx.Client, name: str = "note.txt", content: bytes | None = None, **more: Any
+) -> httpx.Response:
     content = secrets.token_hex(8).encode() if content is None else content
     return http.post("/api/documents", files={"file": (name, content)}, **more)
 
@@ -146,7 +150,9 @@ class TestAccess:
 
 class TestSubmission:
     def test_a_task_is_accepted(self, http: httpx.Client) -> None:
-        answer = http.post("/api/tasks", json={"task_type": "ingestion", "payload": {"document_id": "doc-none"}})
+        answer = http.post(
+            "/api/tasks", json={"task_type": "ingestion", "payload": {"document_id": "doc-none"}}
+        )
         assert answer.status_code == 202, answer.text
         task = answer.json()
         url = f"/api/tasks/{task['task_id']}"
@@ -170,12 +176,28 @@ class TestSubmission:
             (b"{}", 422, "invalid_payload"),
             (b'{"task_type": "nothing", "payload": {}}', 422, "unknown_task_type"),
             (b'{"task_type": "ingestion", "payload": {}}', 422, "invalid_payload"),
-            (b'{"task_type": "ingestion", "payload": {"document_id": "d", "blob": "b"}}', 422, "invalid_payload"),
+            (
+                b'{"task_type": "ingestion", "payload": {"document_id": "d", "blob": "b"}}',
+                422,
+                "invalid_payload",
+            ),
             (b'{"task_type": "ingestion", "payload": {"blob": "../acme/uploads/a"}}', 422, "invalid_payload"),
-            (b'{"task_type": "ingestion", "payload": {"blob": "acme/uploads/a.pdf"}}', 422, "invalid_payload"),
-            (b'{"task_type": "ingestion", "payload": {"blob": "uploads/../../acme/a"}}', 422, "invalid_payload"),
+            (
+                b'{"task_type": "ingestion", "payload": {"blob": "acme/uploads/a.pdf"}}',
+                422,
+                "invalid_payload",
+            ),
+            (
+                b'{"task_type": "ingestion", "payload": {"blob": "uploads/../../acme/a"}}',
+                422,
+                "invalid_payload",
+            ),
             (b'{"task_type": "ingestion", "payload": {"blob": "/etc/passwd"}}', 422, "invalid_payload"),
-            (b'{"task_type": "ingestion", "payload": {"document_id": "doc-1", "x": 1}}', 422, "invalid_payload"),
+            (
+                b'{"task_type": "ingestion", "payload": {"document_id": "doc-1", "x": 1}}',
+                422,
+                "invalid_payload",
+            ),
             (
                 b'{"task_type": "ingestion", "payload": {"document_id": "doc-1"}, "priority": "high"}',
                 422,
@@ -229,7 +251,9 @@ class TestSubmission:
 
     def test_an_idempotency_key_has_a_length(self, http: httpx.Client) -> None:
         body = {"task_type": "ingestion", "payload": {"document_id": "doc-none"}}
-        problem(http.post("/api/tasks", json=body, headers={"Idempotency-Key": "k" * 256}), 422, "invalid_payload")
+        problem(
+            http.post("/api/tasks", json=body, headers={"Idempotency-Key": "k" * 256}), 422, "invalid_payload"
+        )
 
     def test_another_clients_key_is_another_key(self, http: httpx.Client, acme: dict[str, str]) -> None:
         key = {"Idempotency-Key": secrets.token_hex(8)}
@@ -331,7 +355,9 @@ class TestListing:
     def test_wrong_questions(self, http: httpx.Client, query: str) -> None:
         problem(http.get(f"/api/tasks?{query}"), 422, "invalid_payload")
 
-    @pytest.mark.parametrize("path", ["/api/nothing", "/api/tasks/task-unknown", "/api/documents/doc-unknown"])
+    @pytest.mark.parametrize(
+        "path", ["/api/nothing", "/api/tasks/task-unknown", "/api/documents/doc-unknown"]
+    )
     def test_what_is_not_there(self, http: httpx.Client, path: str) -> None:
         problem(http.get(path), 404, "not_found")
 
@@ -350,7 +376,11 @@ class TestDocuments:
             "document_id", "client_id", "filename", "content_type", "size", "sha256", "status", "pages",
             "chunks", "embedding_model", "created_at", "updated_at",
         ]  # fmt: skip
-        assert (document["filename"], document["size"], document["status"]) == ("r\u00e9port.txt", 40, "stored")
+        assert (document["filename"], document["size"], document["status"]) == (
+            "r\u00e9port.txt",
+            40,
+            "stored",
+        )
         assert again.json() == document
         assert upload(http, "other.txt", content).json()["document_id"] != document["document_id"]
         url = f"/api/documents/{document['document_id']}"
@@ -368,7 +398,12 @@ class TestDocuments:
 
     @pytest.mark.parametrize(
         ("given", "stored"),
-        [("../../etc/passwd", "passwd"), ("C:\\docs\\a.txt", "a.txt"), ("x" * 300 + ".pdf", None), ("..", "422")],
+        [
+            ("../../etc/passwd", "passwd"),
+            ("C:\\docs\\a.txt", "a.txt"),
+            ("x" * 300 + ".pdf", None),
+            ("..", "422"),
+        ],
     )
     def test_names_lead_nowhere(self, http: httpx.Client, given: str, stored: str | None) -> None:
         answer = upload(http, given)
@@ -421,7 +456,9 @@ class TestIsolation:
         for path in ("/api/tasks?limit=200", "/api/documents?limit=200"):
             assert {item["client_id"] for item in http.get(path, headers=acme).json()["items"]} == {"acme"}
 
-    def test_a_task_for_anothers_document_finds_nothing(self, http: httpx.Client, acme: dict[str, str]) -> None:
+    def test_a_task_for_anothers_document_finds_nothing(
+        self, http: httpx.Client, acme: dict[str, str]
+    ) -> None:
         mine = upload(http, "mine.txt").json()
         body = {"task_type": "ingestion", "payload": {"document_id": mine["document_id"]}}
         task = http.post("/api/tasks", json=body, headers=acme).json()
@@ -433,7 +470,14 @@ class TestIsolation:
 
 class TestSearch:
     @pytest.mark.parametrize(
-        "body", [{}, {"query": ""}, {"query": "a", "top_k": 0}, {"query": "a", "top_k": 51}, {"query": "a", "mode": "x"}]
+        "body",
+        [
+            {},
+            {"query": ""},
+            {"query": "a", "top_k": 0},
+            {"query": "a", "top_k": 51},
+            {"query": "a", "mode": "x"},
+        ],
     )
     def test_wrong_questions(self, http: httpx.Client, body: dict[str, Any]) -> None:
         problem(http.post("/api/search", json=body), 422, "invalid_payload")

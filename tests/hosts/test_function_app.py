@@ -13,7 +13,17 @@ import azure.functions as func
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("docling", "docling_core", "openai", "supabase", "scipy", "pandas", "onnxruntime", "fastapi", "azure.storage")
+HEAVY = (
+    "docling",
+    "docling_core",
+    "openai",
+    "supabase",
+    "scipy",
+    "pandas",
+    "onnxruntime",
+    "fastapi",
+    "azure.storage",
+)
 
 INDEX = """
 import json, sys
@@ -53,7 +63,13 @@ def queue_trigger(queue: str) -> list[dict[str, str]]:
 
 
 def expected(clients: list[str]) -> dict[str, list[dict[str, Any]]]:
-    http = {"direction": "IN", "type": "httpTrigger", "name": "req", "authLevel": "ANONYMOUS", "route": "/{*route}"}
+    http = {
+        "direction": "IN",
+        "type": "httpTrigger",
+        "name": "req",
+        "authLevel": "ANONYMOUS",
+        "route": "/{*route}",
+    }
     timer = {"direction": "IN", "type": "timerTrigger", "name": "timer", "schedule": "%MAINTENANCE_SCHEDULE%"}
     return {
         "http_app_func": [http, {"direction": "OUT", "type": "http", "name": "$return"}],

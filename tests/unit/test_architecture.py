@@ -20,7 +20,8 @@ def modules(*folders: str) -> Iterator[tuple[str, ast.Module]]:
 
 def mentions(tree: ast.Module, *names: str) -> bool:
     return any(
-        isinstance(node, ast.Attribute | ast.Name) and (getattr(node, "attr", None) or getattr(node, "id", "")) in names
+        isinstance(node, ast.Attribute | ast.Name)
+        and (getattr(node, "attr", None) or getattr(node, "id", "")) in names
         for node in ast.walk(tree)
     )
 

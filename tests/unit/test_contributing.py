@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's example of a task type is true: its handler and its test are read from the page and run."""
+"""The example of a task type in CONTRIBUTING.md is true: its handler and its test are read and run."""
 
 from __future__ import annotations
 

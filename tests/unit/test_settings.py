@@ -43,6 +43,7 @@ def test_which_clients_get_a_trigger(environ: dict[str, str], clients: tuple[str
         ({"SUPABASE_URL": "project.supabase.co"}, "SUPABASE_URL: a URL begins with https://"),
         ({"MAINTENANCE_SCHEDULE": "* * * * *"}, "six fields"),
         ({"WEBHOOK_RETRY_SECONDS": "5,x"}, "Example: WEBHOOK_RETRY_SECONDS=5,30,120,600"),
+        ({"AzureWebJobsStorage": "banana"}, "AZURE_STORAGE_CONNECTION_STRING: it is not"),
         ({"SECRETS_KEY": "short"}, "SECRETS_KEY: "),
     ],
 )

@@ -1,0 +1,179 @@
+"""The papers say what the code does: settings, errors, routes, commands, links, the webhook example."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+import pytest
+import typer.main
+
+from shared import errors, runner, webhooks
+from shared.messages import from_wire
+from shared.names import DELIVERIES_QUEUE
+from shared.retry import RetryPolicy
+from shared.settings import Settings, environment_names
+from shared.submission import Submission, submit
+from tests.services import memory_services, registered
+
+ROOT = Path(__file__).resolve().parents[2]
+PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+RETRIED = {errors.NEVER: "no", errors.ONCE: "once", errors.ALWAYS: "yes"}
+
+each_paper = pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading of level two."""
+    return text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """Cells of the table rows that begin with code."""
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def code(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def shell(text: str) -> Iterator[str]:
+    """Commands of the bash blocks, continued lines joined."""
+    for block in re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        yield from (line for line in block.replace("\\\n", " ").splitlines() if line.strip())
+
+
+def test_every_setting_is_explained_with_its_default() -> None:
+    explained = {cells[0]: cells[1] for cells in rows(section(read("docs/configuration.md"), "Settings"))}
+    expected = {
+        " or ".join(f"`{name}`" for name in names): shown(Settings.model_fields[field].default)
+        for field, names in environment_names().items()
+    }
+    assert explained == expected
+
+
+def shown(default: Any) -> str:
+    if default is None:
+        return "not set"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{','.join(map(str, default))}`" if isinstance(default, tuple) else f"`{default}`"
+
+
+def kinds(kind: type[errors.DocmillError]) -> Iterator[type[errors.DocmillError]]:
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield child
+            yield from kinds(child)
+
+
+def test_every_error_is_explained_with_its_consequences() -> None:
+    explained = {
+        code(cells[0])[0]: (cells[1], cells[2]) for cells in rows(section(read("docs/api.md"), "Errors"))
+    }
+    expected = {
+        kind.code: (str(kind.status), RETRIED[kind.retries])
+        for kind in kinds(errors.DocmillError)
+        if "code" in vars(kind)
+    }
+    assert explained == expected
+
+
+def test_every_route_is_listed() -> None:
+    from api.app import create_app
+
+    services: Any = memory_services()
+    paths = create_app(services).openapi()["paths"]
+    served = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert {code(cells[0])[0] for cells in rows(section(read("docs/api.md"), "Routes"))} == served
+
+
+def test_the_pauses_are_those_of_the_policy() -> None:
+    policy = RetryPolicy()
+    most = [policy.delay(errors.TaskTimeout(), attempt, 5, roll=1) for attempt in range(1, 5)]
+    assert most == [5, 10, 20, 40] and policy.cap == 15 * 60
+    assert "at most 5 s after the first attempt, then 10, 20, 40 s" in read("docs/api.md")
+
+
+@each_paper
+def test_commands_exist(paper: Path) -> None:
+    from cli.app import app
+
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    for command in shell(paper.read_text()):
+        words = shlex.split(command, comments=True)
+        if words and words[0] == "make":
+            assert set(words[1:]) <= targets, command
+        elif words and words[0] == "docmill":
+            check(typer.main.get_command(app), words[1:])
+
+
+def check(command: click.Command | Any, words: list[str]) -> None:
+    """Fails for a subcommand or an option that there is not."""
+    while hasattr(command, "commands"):
+        assert words and words[0] in command.commands, words
+        command, words = command.commands[words[0]], words[1:]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known, words
+
+
+@each_paper
+def test_the_workers_options_exist(paper: Path) -> None:
+    from worker.__main__ import _parser
+
+    for command in shell(paper.read_text()):
+        _, found, options = command.partition("python -m worker")
+        if found:
+            _parser().parse_args(shlex.split(options, comments=True))
+
+
+@each_paper
+def test_links_lead_somewhere(paper: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", paper.read_text()):
+        assert target.startswith("https://") or (paper.parent / target).exists(), target
+
+
+def test_the_readme_is_short() -> None:
+    assert len(read("README.md").splitlines()) < 200
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """The Python block of docs/webhooks.md as a module."""
+    made = ModuleType("webhook_example")
+    sys.modules[made.__name__] = made
+    [block] = re.findall(r"^```python\n(.*?)^```$", read("docs/webhooks.md"), re.DOTALL | re.MULTILINE)
+    exec(compile(block, "docs/webhooks.md", "exec"), made.__dict__)
+    yield made
+    del sys.modules[made.__name__]
+
+
+def test_the_example_verifies_a_webhook_and_refuses_a_forged_one(page: Any) -> None:
+    services = memory_services()
+    with registered("scripted", "tests.scripted"):
+        submit(services, "acme", Submission("scripted", {}, "https://example.com:8443/hook?token=secret"))
+        (message,) = services.queues.receive("acme-tasks")
+        runner.run(services, "acme", from_wire(message.text), message_id=message.id)
+    (delivery,) = services.queues.receive(DELIVERIES_QUEUE)
+    webhooks.deliver(services, from_wire(delivery.text))
+
+    [(_, body, headers)] = services.sender.sent
+    secret = webhooks.client_secret(services, "acme")
+    status, event = page.receive(secret, body, headers)
+    assert (status, event["type"], event["data"]["sequence"]) == (204, "task.succeeded", 3)
+    assert event["data"]["webhook"] == {"url": "https://example.com", "status": "pending"}
+    assert "payload" not in event["data"]
+    assert page.receive(secret, body + b" ", headers) == (401, None)
+    assert page.receive(secret, body, {}) == (401, None)
