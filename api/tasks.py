@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from api.access import Client, CoreOf, Cursor, Limit
 from api.shapes import Listing, TaskRequest, TaskShape
-from api.waiting import Watches, etag
+from api.waiting import Watches, etag, seen_by
 from shared.core import Core
 from shared.errors import (
     BlobNotFound,
@@ -87,8 +87,9 @@ async def get_task(
 ) -> Any:
     """Async because waiting must not hold a thread; nothing in here blocks."""
     task = await run_in_threadpool(find, core, client, task_id)
-    seen = if_none_match or etag(task)
-    unchanged = etag(task) == seen
+    current = etag(task)
+    seen = seen_by(if_none_match, current) if if_none_match else current
+    unchanged = current == seen
     if wait and unchanged and not task.final:
         watches: Watches = request.app.state.watches
         changed = await watches.next(client, task_id, seen, wait)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 
 from fastapi.concurrency import run_in_threadpool
 
-from shared.errors import StorageUnavailable
 from shared.ports import TaskStore
 from shared.tasks import Task
 
+log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 1.0
 
 
@@ -22,6 +23,12 @@ def etag(task: Task) -> str:
     """A strong validator over the Task that is shown; the lease is not."""
     shown = json.dumps(task.public(), sort_keys=True)
     return f'"{hashlib.sha256(shown.encode()).hexdigest()[:32]}"'
+
+
+def seen_by(if_none_match: str, current: str) -> str:
+    """What a caller has seen: proxies weaken an ETag (`W/`), and the header may name several."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return current if current in tags or "*" in tags else tags[0]
 
 
 class _Watch:
@@ -67,7 +74,8 @@ class Watches:
             await asyncio.sleep(INTERVAL_SECONDS)
             try:
                 row = await run_in_threadpool(self._tasks.get, client_id, task_id)
-            except StorageUnavailable:
+            except Exception as error:
+                log.warning("A waiting look failed: %s", type(error).__name__)
                 continue  # the waiters go on waiting; the next look may do better
             watch.publish(row.task if row else None)
 

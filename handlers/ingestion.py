@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import Literal, TypeVar
@@ -10,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.chunking import chunk
 from shared.documents import Chunk, ConvertedDocument, Document, EmbeddedChunk
-from shared.errors import BlobNotFound, DocumentEmpty, IndexUnavailable
+from shared.errors import BlobNotFound, DocmillError, DocumentEmpty, IndexUnavailable, StorageUnavailable
 from shared.handler import Context
 from shared.ports import ConversionOptions
 from shared.source import File, SourcePayload, converted, fetched, locate
 
+log = logging.getLogger(__name__)
 STAGES = {"download": 5, "convert": 45, "chunk": 5, "embed": 40, "index": 5}
 WRITE_BATCH = 200
 KNOWN_BATCH = 500
@@ -134,15 +136,27 @@ class Build:
 
     def _put(self, chunks: list[Chunk], vectors: dict[str, tuple[float, ...]], total: int) -> None:
         for batch in batches(chunks, WRITE_BATCH):
-            self.ctx.documents.write(
+            written = self.ctx.documents.write(
                 self.ctx.client_id,
                 self.document.document_id,
                 self.generation,
                 self.ctx.models.embedding_model,
                 [EmbeddedChunk(chunk=chunk, embedding=vectors[chunk.content_hash]) for chunk in batch],
             )
+            if not written:
+                raise self.outdated()
             self._written += len(batch)
             self._report(total)
+
+    def outdated(self) -> DocmillError:
+        """Why this generation may not be shown."""
+        if self.ctx.documents.get(self.ctx.client_id, self.document.document_id) is None:
+            return BlobNotFound("The document was deleted while it was ingested.")
+        # Longer each time, so that two tasks on one document do not overtake each other for ever.
+        return IndexUnavailable(
+            "Another ingestion of this document began later. This one is tried again after it.",
+            retry_after=30.0 * 2**self.ctx.attempt,
+        )
 
     def _report(self, total: int) -> None:
         self.ctx.progress("embed", self._written, total, f"Embedded {self._written}/{total} chunks")
@@ -170,13 +184,19 @@ def _publish(build: Build, file: File, text: ConvertedDocument, chunks: int) -> 
         content_type=document.content_type,
     )
     if not active:
-        ctx.blobs.delete(markdown)
-        if ctx.documents.get(ctx.client_id, document.document_id) is None:
-            raise BlobNotFound("The document was deleted while it was ingested.")
-        raise IndexUnavailable("Another ingestion of this document began later. This one is tried again.")
+        _remove(ctx, markdown)
+        raise build.outdated()
     if document.markdown_blob not in {None, markdown}:
-        ctx.blobs.delete(str(document.markdown_blob))
+        _remove(ctx, str(document.markdown_blob))
     return markdown
+
+
+def _remove(ctx: Context, blob: str) -> None:
+    """A text that nobody is shown any more. Left behind, it goes with its document."""
+    try:
+        ctx.blobs.delete(blob)
+    except StorageUnavailable:
+        log.warning("A text that is out of date could not be removed.", extra={"client_id": ctx.client_id})
 
 
 class Laps:

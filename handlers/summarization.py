@@ -74,25 +74,26 @@ def run(payload: Payload, ctx: Context) -> Result:
 def _text(document: Document, ctx: Context, timings: dict[str, float]) -> tuple[str, list[str]]:
     """The document as Markdown: what an ingestion has made of it, or converted here."""
     started = time.perf_counter()
-    known = _ingested_text(document, ctx)
-    if known is not None:
-        ctx.progress("convert", 1, 1, "Took the text of the ingestion")
-        timings["download"], timings["convert"] = round(time.perf_counter() - started, 3), 0.0
-        return known, []
-    with fetched(document, ctx) as file:
-        timings["download"] = round(time.perf_counter() - started, 3)
-        result = converted(file, ConversionOptions(), ctx)
-        timings["convert"] = round(time.perf_counter() - started - timings["download"], 3)
-    return result.markdown(), list(result.warnings)
+    known = _ingested_text(document, ctx) if document.immutable else None
+    if known is None:
+        with fetched(document, ctx) as file:
+            timings["download"] = round(time.perf_counter() - started, 3)
+            # A blob may have been overwritten since: the text is reused for the very same bytes only.
+            known = _ingested_text(document, ctx) if file.sha256 == document.sha256 else None
+            if known is None:
+                result = converted(file, ConversionOptions(), ctx)
+                timings["convert"] = round(time.perf_counter() - started - timings["download"], 3)
+                return result.markdown(), list(result.warnings)
+    ctx.progress("convert", 1, 1, "Took the text of the ingestion")
+    timings.setdefault("download", round(time.perf_counter() - started, 3))
+    timings["convert"] = 0.0
+    return known, []
 
 
 def _ingested_text(document: Document, ctx: Context) -> str | None:
-    """None also when the blob was overwritten after the ingestion: its text would be that of another file."""
     if document.status is not DocumentStatus.INGESTED or document.markdown_blob is None:
         return None
     try:
-        if ctx.blobs.info(document.blob).modified_at > document.updated_at:
-            return None
         return ctx.blobs.read(document.markdown_blob).decode()
     except BlobNotFound:
         return None
@@ -157,5 +158,6 @@ def _save(document: Document, summary: str, ctx: Context) -> float:
         model=ctx.models.summary_model,
         created_at=utc_now(),
     )
-    ctx.documents.save_summary(ctx.client_id, ctx.task_id, stored)
+    if not ctx.documents.save_summary(ctx.client_id, ctx.task_id, stored):
+        raise BlobNotFound("The document was deleted while it was summarised.")
     return round(time.perf_counter() - started, 3)

@@ -44,6 +44,7 @@ class Core:
         self.settings = settings
         self._parts: dict[str, Any] = {}
         self._lock = threading.RLock()
+        self._preparing = threading.Lock()
         self._prepared = False
 
     def _part(self, name: str, make: Callable[[], T]) -> T:
@@ -69,7 +70,7 @@ class Core:
 
     def prepare_once(self) -> None:
         """`prepare`, until it has worked once. Storage out of reach is logged, and tried at the next call."""
-        with self._lock:
+        with self._preparing:
             if self._prepared:
                 return
             try:

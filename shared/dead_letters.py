@@ -71,4 +71,4 @@ def _named(body: bytes, member: str) -> str | None:
     except (ValueError, RecursionError):
         return None
     value = data.get(member) if isinstance(data, dict) else None
-    return value[:64] if isinstance(value, str) else None
+    return value[:64].encode(errors="replace").decode() if isinstance(value, str) else None

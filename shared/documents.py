@@ -41,6 +41,11 @@ class Document(Value):
     def public(self) -> dict[str, object]:
         return self.model_dump(mode="json", exclude={"blob", "markdown_blob", "title"})
 
+    @property
+    def immutable(self) -> bool:
+        """Whether the file is one that was uploaded under an id made of its content."""
+        return self.blob.startswith(f"{self.client_id}/uploads/{self.document_id}/")
+
 
 class Block(Value):
     """A piece of a converted document, in reading order. `level` is a heading's, 1 the highest."""

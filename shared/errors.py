@@ -182,22 +182,22 @@ class ConversionCrashed(DocmillError):
 
 
 class TaskTimeout(DocmillError):
-    code, retries = "timeout", ALWAYS
+    code, status, retries = "timeout", 503, ALWAYS
     default = "The task took longer than TASK_TIMEOUT_SECONDS."
 
 
 class ModelRateLimited(DocmillError):
-    code, retries = "model_rate_limited", ALWAYS
+    code, status, retries = "model_rate_limited", 503, ALWAYS
     default = "The model provider asked us to slow down."
 
 
 class ModelUnavailable(DocmillError):
-    code, retries = "model_unavailable", ALWAYS
+    code, status, retries = "model_unavailable", 503, ALWAYS
     default = "The model provider did not give a usable answer."
 
 
 class ModelRejected(DocmillError):
-    code = "model_rejected"
+    code, status = "model_rejected", 503
     default = "The model provider refused the request. Check the model name, its dimensions and the API key."
 
 

@@ -21,6 +21,7 @@ from shared.tasks import Progress, Task, TaskStatus, utc_now
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 2.0
+AGAIN_SECONDS = 1.0
 
 
 class Stopped(Exception):
@@ -38,13 +39,17 @@ class Cancelled(Stopped):
 class Lease:
     """Used as a context manager around the handler; `finish` writes the task's last state."""
 
-    def __init__(self, tasks: TaskStore, row: Row, seconds: float, claimed_at: float) -> None:
-        """`claimed_at`: the monotonic time just before the claim was written."""
+    def __init__(
+        self, tasks: TaskStore, row: Row, seconds: float, *, claimed_at: float, renew_until: float
+    ) -> None:
+        """Monotonic times: `claimed_at` just before the claim was written; after `renew_until` the lease is
+        let go, so that a handler that hangs does not keep its task for ever."""
         self._tasks = tasks
         self._row = row
         self._owner = row.task.owner
         self._seconds = seconds
         self._valid_until = claimed_at + seconds
+        self._renew_until = renew_until
         self._progress = row.task.progress
         self._end: Stopped | None = None
         self._stop = threading.Event()
@@ -67,30 +72,46 @@ class Lease:
         self._progress = progress
         self.check()
 
+    @property
+    def progress(self) -> Progress | None:
+        """What was reported last."""
+        return self._progress
+
     def check(self) -> None:
         """Raises LeaseLost or Cancelled when this attempt is over."""
-        if self._end is None and time.monotonic() > self._valid_until:
-            self._end = LeaseLost()
+        self.check_held()
         if self._end is not None:
+            raise self._end
+
+    def check_held(self) -> None:
+        """Raises LeaseLost alone: for work that is done, which a wish to cancel comes too late for."""
+        if time.monotonic() > self._valid_until:
+            self._end = LeaseLost()
+        if isinstance(self._end, LeaseLost):
             raise self._end
 
     def finish(self, transition: Callable[[Task], Task]) -> Row:
         """Stops the thread and writes the state that `transition` makes of the row as it is then.
 
-        Raises LeaseLost when the row is not ours any more, StorageUnavailable when it cannot be written.
+        Raises LeaseLost when the row is not ours any more, StorageUnavailable when it cannot be written
+        before the lease ends.
         """
         self.stop()
         while True:
-            if isinstance(self._end, LeaseLost) or time.monotonic() > self._valid_until:
-                raise LeaseLost
+            self.check_held()
             try:
                 return self._tasks.save(self._row, transition(self._row.task))
             except RowChanged:
                 self._adopt()
+            except StorageUnavailable:
+                # What was worked for is not thrown away for a short outage, as long as the task is ours.
+                if time.monotonic() + AGAIN_SECONDS > self._valid_until:
+                    raise
+                time.sleep(AGAIN_SECONDS)
 
     def _keep(self) -> None:
         tick = min(TICK_SECONDS, self._seconds / 4)
-        while not self._stop.wait(tick):
+        while not self._stop.wait(tick) and time.monotonic() < self._renew_until:
             try:
                 self._beat()
             except StorageUnavailable:

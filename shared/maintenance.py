@@ -6,7 +6,10 @@ It reads only the `A|` rows that are due, so it costs the same for ten tasks and
 from __future__ import annotations
 
 import logging
+import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from shared import submission, webhooks
@@ -16,7 +19,7 @@ from shared.logs import about
 from shared.messages import DeliveryMessage, TaskMessage, from_wire
 from shared.names import DELIVERIES_QUEUE, poison_queue, tasks_queue
 from shared.ports import Received, Row, RowChanged, Services
-from shared.runner import refuse, settle_lost
+from shared.runner import recorded, refuse, settle_lost
 from shared.tasks import utc_now
 
 log = logging.getLogger(__name__)
@@ -35,9 +38,16 @@ def sweep(services: Services) -> None:
         return
     try:
         until = time.monotonic() + BUDGET_SECONDS
-        for client_id in services.settings.client_ids:
-            _sweep_client(services, client_id, until)
-        _drain_deliveries(services)
+        clients = list(services.settings.client_ids)
+        # In another order each time, so that one client's backlog does not starve the same others.
+        random.shuffle(clients)
+        for client_id in clients:
+            with _isolated(client_id):
+                _drain_poison(services, client_id)
+            with _isolated(client_id):
+                _sweep_client(services, client_id, until)
+        with _isolated(None):
+            _drain_deliveries(services)
     finally:
         release()
 
@@ -49,11 +59,25 @@ def _sweep_client(services: Services, client_id: str, until: float) -> None:
             return
         row = services.tasks.get(client_id, task_id)
         if row is not None:
-            _check(services, row)
+            with _isolated(client_id):
+                _check(services, row)
+
+
+def _drain_poison(services: Services, client_id: str) -> None:
     poison = poison_queue(tasks_queue(client_id))
     for message in services.queues.receive(poison, 32, POISON_VISIBILITY):
-        _bury(services, client_id, message)
-        services.queues.delete(poison, message)
+        with _isolated(client_id):
+            _bury(services, client_id, message)
+            services.queues.delete(poison, message)
+
+
+@contextmanager
+def _isolated(client_id: str | None) -> Iterator[None]:
+    """What goes wrong with one thing must not keep the sweep from the others; the next round tries again."""
+    try:
+        yield
+    except Exception:
+        log.exception("A part of the sweep failed.", extra={"client_id": client_id} if client_id else None)
 
 
 def _check(services: Services, row: Row) -> None:
@@ -62,12 +86,13 @@ def _check(services: Services, row: Row) -> None:
     task, now = row.task, utc_now()
     if not task.needs_attention:
         return
+    checks, wait = task.checks, timedelta(seconds=services.settings.task_lease_seconds)
     if not task.final and not task.leased(now):
         log.info("Overdue: enqueued again.", extra=about(task))
         submission.enqueue(services, task)
-    # Twice as long until the next look, so that a long backlog is not multiplied.
-    wait = timedelta(seconds=services.settings.task_lease_seconds) * 2 ** min(task.checks + 1, 12)
-    later = {"checks": task.checks + 1, "check_at": now + min(wait, LONGEST_CHECK)}
+        # Twice as long until the next look, so that a long backlog is not multiplied.
+        checks, wait = checks + 1, wait * 2 ** min(checks + 1, 12)
+    later = {"checks": checks, "check_at": now + min(wait, LONGEST_CHECK)}
     try:
         services.tasks.save(row, task.model_copy(update=later))
     except RowChanged:
@@ -85,12 +110,17 @@ def _bury(services: Services, client_id: str, received: Received) -> None:
     except DocmillError as error:
         refuse(services, letter_of_message(client_id, body, error, received.id, received.inserted_at))
         return
-    row = services.tasks.get(client_id, message.task_id) if message.task_id else None
-    if row is None:
-        # Never got as far as a row: somebody has to look at it, so it is kept whole.
-        lost = InvalidPayload("The message was given up before its task could be recorded. Send it again.")
+    if message.task_id is None:
+        # Its row, if there is one, has an id of the message's own, which did not survive: the sweep finds it.
+        lost = InvalidPayload("The host gave this message up. If its task does not exist, send it again.")
         refuse(services, letter_of_message(client_id, body, lost, received.id, received.inserted_at))
         return
+    known = services.tasks.get(client_id, message.task_id)
+    if known is None:
+        # It was given up before it had a row. It gets one now, and is due at the next round.
+        recorded(services, client_id, message, received.id)
+        return
+    row = known
     while not (row.task.final or row.task.leased(utc_now()) or message.seq < row.task.seq):
         try:
             log.error("Given up by the host.", extra=about(row.task))

@@ -18,13 +18,17 @@ V = TypeVar("V", bound=Value)
 
 MAX_PAYLOAD_BYTES = 32 * 1024
 LARGE_PAYLOAD_BYTES = 16 * 1024
+MAX_FINDINGS = 20
 MAX_MESSAGE_BYTES = 48 * 1024
 """A queue message may be 64 KiB on the wire, that is 48 KiB before base64."""
 
 
 def payload_size(payload: dict[str, Any]) -> int:
     """Bytes of the payload as it goes over the wire. Raises PayloadTooLarge above 32 KiB."""
-    size = len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
+    try:
+        size = len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise InvalidPayload("The payload holds text that is not Unicode, or is nested too deep.") from error
     if size > MAX_PAYLOAD_BYTES:
         raise PayloadTooLarge(
             f"The payload is {size} bytes of JSON, the limit is {MAX_PAYLOAD_BYTES}. "
@@ -93,6 +97,7 @@ class DeliveryMessage(Value):
 def decode_json(kind: type[V], body: bytes) -> V:
     try:
         data = json.loads(body)
+        json.dumps(data, ensure_ascii=False).encode()  # a lone surrogate could be stored nowhere
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJson("The message is not UTF-8 JSON.") from error
     if not isinstance(data, dict):
@@ -106,10 +111,16 @@ def decode_json(kind: type[V], body: bytes) -> V:
 def invalid_payload(error: ValidationError, what: str) -> InvalidPayload:
     """Pydantic's findings in our form: what is wrong and where, never the value itself."""
     found: list[dict[str, object]] = [
-        {"loc": list(item["loc"]), "msg": item["msg"]} for item in error.errors(include_url=False)
+        {"loc": [_short(part) for part in item["loc"]], "msg": item["msg"]}
+        for item in error.errors(include_url=False, include_input=False)[:MAX_FINDINGS]
     ]
     first = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in found[:3])  # type: ignore[call-overload]
     return InvalidPayload(f"{what}: {first}", errors=found)
+
+
+def _short(part: str | int) -> str | int:
+    """A place in a payload is told in the caller's own words, which may be long, or no Unicode at all."""
+    return part if isinstance(part, int) else part[:64].encode(errors="replace").decode()
 
 
 def to_wire(body: bytes) -> str:

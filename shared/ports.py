@@ -193,7 +193,10 @@ class DocumentStore(Protocol):
         """Newest first."""
 
     def delete(self, client_id: str, document_id: str) -> Document | None:
-        """Writes the tombstone, removes chunks and summaries. None when there is no such document."""
+        """Writes the tombstone, removes chunks and summaries; gives the document as it was.
+
+        A deleted one is given again, so that who was interrupted can finish. None when there never was one.
+        """
 
     def begin(self, client_id: str, document_id: str) -> int:
         """A new generation number, larger than every one before. Raises BlobNotFound for a deleted one."""
@@ -203,8 +206,11 @@ class DocumentStore(Protocol):
 
     def write(
         self, client_id: str, document_id: str, generation: int, model: str, chunks: Sequence[EmbeddedChunk]
-    ) -> None:
-        """Upserts chunks of one generation; they stay invisible until it is activated."""
+    ) -> bool:
+        """Upserts chunks of one generation; they stay invisible until it is activated.
+
+        False, and nothing written, when a newer one was begun or the document was deleted.
+        """
 
     def activate(
         self,
@@ -245,8 +251,8 @@ class DocumentStore(Protocol):
     ) -> list[Match]:
         """Best first; scores compare within one answer only. `embedding` is needed but for `text`."""
 
-    def save_summary(self, client_id: str, task_id: str, summary: StoredSummary) -> None:
-        """Upserts by task, so that a repeated task leaves one row."""
+    def save_summary(self, client_id: str, task_id: str, summary: StoredSummary) -> bool:
+        """Upserts by task, so that a repeated task leaves one row. False for a deleted document."""
 
     def summary(self, client_id: str, document_id: str) -> StoredSummary | None:
         """The newest."""

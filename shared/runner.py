@@ -49,6 +49,8 @@ from shared.tasks import Progress, Task, TaskError, TaskStatus, utc_now
 log = logging.getLogger(__name__)
 POLICY = RetryPolicy()
 MESSAGE_LIMIT = 1000
+GRACE_SECONDS = 30.0
+"""After its deadline a handler has this long to notice, before its task is let go."""
 EARLY = timedelta(seconds=1)
 """A message may come this much before its time: queues count in whole seconds."""
 
@@ -64,7 +66,7 @@ def run(
         message = TaskMessage.decode(body)
         if message.client_id not in {None, client_id}:
             raise InvalidPayload("The message names another client than its queue's.")
-        row = _row(services, client_id, message, message_id)
+        row = recorded(services, client_id, message, message_id)
     except DocmillError as error:
         if error.status >= 500:
             raise
@@ -76,7 +78,7 @@ def run(
         _attempt(services, claimed, claimed_at)
 
 
-def _row(services: Services, client_id: str, message: TaskMessage, message_id: str) -> Row:
+def recorded(services: Services, client_id: str, message: TaskMessage, message_id: str) -> Row:
     """The task's row; a message of another producer gets one here."""
     task_id = message.task_id or derived_task_id(message_id)
     row = services.tasks.get(client_id, task_id)
@@ -93,7 +95,7 @@ def _row(services: Services, client_id: str, message: TaskMessage, message_id: s
     try:
         return services.tasks.insert(task.model_copy(update={"seq": message.seq}))
     except RowExists:
-        return _row(services, client_id, message, message_id)
+        return recorded(services, client_id, message, message_id)
 
 
 def refuse(services: Services, letter: DeadLetter) -> None:
@@ -167,7 +169,10 @@ def settle_lost(services: Services, row: Row) -> None:
 def _attempt(services: Services, row: Row, claimed_at: float) -> None:
     task = row.task
     log.info("Started.", extra=about(task))
-    with Lease(services.tasks, row, services.settings.task_lease_seconds, claimed_at) as lease:
+    settings = services.settings
+    renew_until = claimed_at + settings.task_timeout_seconds + GRACE_SECONDS
+    seconds = settings.task_lease_seconds
+    with Lease(services.tasks, row, seconds, claimed_at=claimed_at, renew_until=renew_until) as lease:
         try:
             _end(services, lease, task)
         except LeaseLost:
@@ -190,23 +195,22 @@ def _end(services: Services, lease: Lease, task: Task) -> None:
     except Exception as error:
         row = _fail(services, lease, _Failure(task, _known(error, task), attempt.stage if attempt else None))
     else:
-        row = lease.finish(lambda now_task: _succeeded(now_task, blob))
+        row = lease.finish(lambda now_task: _succeeded(now_task, blob, lease.progress))
         log.info("Succeeded.", extra=about(task))
     webhooks.flush(services, row)
 
 
 def _store(services: Services, lease: Lease, task: Task, result: BaseModel) -> str:
     """Writes the result under a name of this attempt, so that no zombie can overwrite another's."""
-    lease.check()
+    lease.check_held()
     folder = task.document_id or "none"
     name = f"{task.client_id}/results/{folder}/{task.task_id}-{task.seq}-{task.attempt}.json"
     services.blobs.put(name, result.model_dump_json().encode(), "application/json")
     return name
 
 
-def _succeeded(task: Task, blob: str) -> Task:
-    stage = task.progress.stage if task.progress else "done"
-    done = Progress(stage=stage, current=1, total=1, percent=100, message="Done")
+def _succeeded(task: Task, blob: str, last: Progress | None) -> Task:
+    done = last and last.model_copy(update={"percent": 100, "message": "Done"})
     return task.to(TaskStatus.SUCCEEDED, utc_now(), result_blob=blob, progress=done, error=None)
 
 
@@ -267,6 +271,8 @@ def _retrying(task: Task, error: DocmillError, delay: float, stage: str | None) 
 
 def _failed(task: Task, error: DocmillError, *, dead: bool, stage: str | None = None) -> Task:
     now = utc_now()
+    if task.status is TaskStatus.CANCELLING and not isinstance(error, WorkerLost):
+        return task.to(TaskStatus.CANCELLED, now)
     told = task.model_copy(update={"dead_lettered": dead, "error": _error(task, error, stage)})
     failed = told.to(TaskStatus.FAILED, now)
     if not dead:

@@ -57,11 +57,12 @@ def flush(services: Services, row: Row) -> Row:
 
 
 def _clear(services: Services, row: Row) -> Row:
-    sent = {event.sequence for event in row.task.events}
+    sent, recorded = {event.sequence for event in row.task.events}, row.task.letter
     while True:
         left = tuple(event for event in row.task.events if event.sequence not in sent)
+        letter = None if row.task.letter == recorded else row.task.letter
         try:
-            return services.tasks.save(row, row.task.model_copy(update={"events": left, "letter": None}))
+            return services.tasks.save(row, row.task.model_copy(update={"events": left, "letter": letter}))
         except RowChanged:
             found = services.tasks.get(row.task.client_id, row.task.task_id)
             if found is None:
@@ -148,8 +149,10 @@ def _mark(services: Services, row: Row, message: DeliveryMessage, status: str) -
     current: Row | None = row
     while current is not None:
         task = current.task
-        if task.webhook is None or task.sequence != message.sequence or task.webhook.status == status:
+        if task.webhook is None or task.sequence != message.sequence:
             return
+        if task.webhook.status in {status, "delivered"}:
+            return  # a duplicate that failed does not undo a delivery
         told = task.model_copy(update={"webhook": Webhook(url=task.webhook.url, status=status)})
         try:
             services.tasks.save(current, told)

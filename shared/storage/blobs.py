@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from shared.errors import BlobNotFound, Unavailable
+from shared.errors import BlobNotFound, StorageUnavailable, Unavailable
 from shared.ports import BlobInfo
 from shared.storage.accounts import storage_errors
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient, ContainerClient
 
+log = logging.getLogger(__name__)
 CONTAINER = "docmill"
 
 
@@ -93,8 +95,11 @@ class AzureBlobStore:
             raise Unavailable from error
 
         def release() -> None:
-            with storage_errors():
-                lease.release()
+            try:
+                with storage_errors():
+                    lease.release()
+            except HttpResponseError:
+                log.info("A lock had ended before it was released.")
 
         return release
 
@@ -126,10 +131,12 @@ def _info(name: str, properties: Any) -> BlobInfo:
 
 @contextmanager
 def _missing() -> Iterator[None]:
-    from azure.core.exceptions import ResourceNotFoundError
+    from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
     try:
         with storage_errors():
             yield
     except ResourceNotFoundError as error:
         raise BlobNotFound from error
+    except HttpResponseError as error:
+        raise StorageUnavailable("The file was changed while it was read.") from error

@@ -80,7 +80,7 @@ class MemoryDocuments:
 
     def delete(self, client_id: str, document_id: str) -> Document | None:
         with self._lock:
-            entry = self._living(client_id, document_id)
+            entry = self._entries.get((client_id, document_id))
             if entry is None:
                 return None
             entry.deleted, entry.active, entry.generations = True, 0, {}
@@ -108,13 +108,14 @@ class MemoryDocuments:
 
     def write(
         self, client_id: str, document_id: str, generation: int, model: str, chunks: Sequence[EmbeddedChunk]
-    ) -> None:
+    ) -> bool:
         with self._lock:
             entry = self._living(client_id, document_id)
             if entry is None or entry.newest != generation:
-                return
+                return False
             rows = entry.generations.setdefault(generation, {})
             rows.update({embedded.chunk.chunk_index: _Stored(model, embedded) for embedded in chunks})
+            return True
 
     def activate(
         self,
@@ -201,11 +202,13 @@ class MemoryDocuments:
 
     # --- summaries ---------------------------------------------------------------------------------------
 
-    def save_summary(self, client_id: str, task_id: str, summary: StoredSummary) -> None:
+    def save_summary(self, client_id: str, task_id: str, summary: StoredSummary) -> bool:
         with self._lock:
             entry = self._entries.get((client_id, summary.document_id))
-            if entry is None or not entry.deleted:
-                self._summaries[client_id, task_id] = summary
+            if entry is not None and entry.deleted:
+                return False
+            self._summaries[client_id, task_id] = summary
+            return True
 
     def summary(self, client_id: str, document_id: str) -> StoredSummary | None:
         with self._lock:

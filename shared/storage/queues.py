@@ -9,6 +9,7 @@ import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from shared.errors import StorageUnavailable
 from shared.messages import to_wire
 from shared.ports import Received
 from shared.storage.accounts import storage_errors
@@ -40,8 +41,16 @@ class AzureTaskQueue:
             try:
                 self._queue(queue).send_message(to_wire(body), **options)
             except ResourceNotFoundError:
-                self.ensure(queue)
-                self._queue(queue).send_message(to_wire(body), **options)
+                self._put_into_new(queue, body, options)
+
+    def _put_into_new(self, queue: str, body: bytes, options: dict[str, Any]) -> None:
+        from azure.core.exceptions import HttpResponseError
+
+        try:
+            self.ensure(queue)
+            self._queue(queue).send_message(to_wire(body), **options)
+        except HttpResponseError as error:  # for half a minute after a queue was deleted
+            raise StorageUnavailable from error
 
     def receive(self, queue: str, limit: int = 32, visibility: float = 60) -> list[Received]:
         from azure.core.exceptions import ResourceNotFoundError

@@ -108,9 +108,9 @@ class SupabaseDocuments:
 
     def write(
         self, client_id: str, document_id: str, generation: int, model: str, chunks: Sequence[EmbeddedChunk]
-    ) -> None:
+    ) -> bool:
         for batch in _batches(chunks, CHUNKS_PER_CALL):
-            self._call(
+            written = self._call(
                 "docmill_write_chunks",
                 p_client=client_id,
                 p_document=document_id,
@@ -118,6 +118,9 @@ class SupabaseDocuments:
                 p_model=model,
                 p_chunks=json.dumps([_row(document_id, embedded) for embedded in batch]),
             )
+            if written < len(batch):
+                return False
+        return True
 
     def activate(
         self,
@@ -194,8 +197,8 @@ class SupabaseDocuments:
 
     # --- summaries ---------------------------------------------------------------------------------------
 
-    def save_summary(self, client_id: str, task_id: str, summary: StoredSummary) -> None:
-        self._call(
+    def save_summary(self, client_id: str, task_id: str, summary: StoredSummary) -> bool:
+        saved = self._call(
             "docmill_save_summary",
             p_client=client_id,
             p_task=task_id,
@@ -204,6 +207,7 @@ class SupabaseDocuments:
             p_model=summary.model,
             p_created_at=summary.created_at.isoformat(),
         )
+        return bool(saved)
 
     def summary(self, client_id: str, document_id: str) -> StoredSummary | None:
         row = self._call("docmill_newest_summary", p_client=client_id, p_document=document_id)

@@ -61,7 +61,7 @@ class Tables:
             with storage_errors():
                 next(iter(self[TASKS].query_entities("PartitionKey eq ''", results_per_page=1)), None)
         except ResourceNotFoundError as error:
-            raise StorageUnavailable("The tables are missing: `docmill doctor` makes them.") from error
+            raise StorageUnavailable("The tables are missing: `docmill keys create` makes them.") from error
 
     def close(self) -> None:
         self._service.close()
@@ -111,12 +111,15 @@ class AzureTaskStore:
             return found
 
     def touch(self, row: Row, task: Task) -> Row:
-        return Row(task, self._submit([_guarded(_entities(task)[0], row.etag)]))
+        # No retries and little patience: a call must not outlast the lease, and the next beat is the retry.
+        return Row(
+            task, self._submit([_guarded(_entities(task)[0], row.etag)], retry_total=0, read_timeout=5)
+        )
 
-    def _submit(self, operations: list[Operation]) -> str:
+    def _submit(self, operations: list[Operation], **options: Any) -> str:
         """The new ETag of the first row of a transaction."""
         with _conflicts(), storage_errors():
-            answers = self._table.submit_transaction(operations)
+            answers = self._table.submit_transaction(operations, **options)
         return str(answers[0]["etag"])
 
     def page(
@@ -425,7 +428,7 @@ def _conflicts() -> Iterator[None]:
         yield
     except HttpResponseError as error:
         if getattr(error, "error_code", None) == "TableNotFound":
-            raise StorageUnavailable("The tables are missing: `docmill doctor` makes them.") from error
+            raise StorageUnavailable("The tables are missing: `docmill keys create` makes them.") from error
         kinds: dict[int | None, Callable[[], Exception]] = {409: RowExists, 412: RowChanged, 404: RowChanged}
         made = kinds.get(error.status_code)
         if made is None:

@@ -65,7 +65,8 @@ as $$
     ) d
 $$;
 
--- The document as it was, or null. The tombstone comes first: it locks out every writer of chunks.
+-- The document as it was, also when it was deleted before, or null when there never was one.
+-- The tombstone comes first: it locks out every writer of chunks.
 create or replace function docmill_delete_document(p_client text, p_document text) returns jsonb
 language plpgsql security invoker set search_path = public, extensions, pg_temp
 as $$
@@ -76,7 +77,8 @@ begin
     where client_id = p_client and document_id = p_document and deleted_at is null
     returning * into deleted;
     if not found then
-        return null;
+        select * into deleted from documents where client_id = p_client and document_id = p_document;
+        return case when found then to_jsonb(deleted) end;
     end if;
     delete from chunks where client_id = p_client and document_id = p_document;
     delete from summaries where client_id = p_client and document_id = p_document;

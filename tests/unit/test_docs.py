@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -118,6 +119,8 @@ def test_commands_exist(paper: Path) -> None:
             assert set(words[1:]) <= targets, command
         elif words and words[0] == "docmill":
             check(typer.main.get_command(app), words[1:])
+        elif words[1:3] == ["-m", "cli"]:
+            check(typer.main.get_command(app), words[3:])
 
 
 def check(command: click.Command | Any, words: list[str]) -> None:
@@ -143,6 +146,12 @@ def test_the_workers_options_exist(paper: Path) -> None:
 def test_links_lead_somewhere(paper: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", paper.read_text()):
         assert target.startswith("https://") or (paper.parent / target).exists(), target
+
+
+def test_the_versions_of_python_are_those_that_install() -> None:
+    assert 'requires-python = ">=3.11,<3.15"' in read("pyproject.toml")
+    for name in ("README.md", "CONTRIBUTING.md", "AGENTS.md"):
+        assert "Python 3.11 to 3.14" in read(name)
 
 
 def test_the_readme_is_short() -> None:
@@ -177,3 +186,23 @@ def test_the_example_verifies_a_webhook_and_refuses_a_forged_one(page: Any) -> N
     assert "payload" not in event["data"]
     assert page.receive(secret, body + b" ", headers) == (401, None)
     assert page.receive(secret, body, {}) == (401, None)
+
+
+def test_the_log_lines_are_those_of_the_code() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "shared").glob("*.py"))
+    for cells in rows(section(read("docs/operations.md"), "Logs")):
+        for line in code(cells[0]):
+            assert f'"{line}' in source, line
+
+
+def test_the_numbers_are_those_of_host_json() -> None:
+    queues = json.loads(read("host.json"))["extensions"]["queues"]
+    text = section(read("docs/operations.md"), "Capacity")
+    for name in ("batchSize", "newBatchThreshold", "maxDequeueCount"):
+        assert f"- `{name}` {queues[name]}:" in text
+    assert queues["visibilityTimeout"] == "00:00:10" and "- `visibilityTimeout` 10 s:" in text
+
+
+@each_paper
+def test_nothing_leads_to_this_machine(paper: Path) -> None:
+    assert not re.search(r"\.\./shared|/work/|/tmp/|/home/|/root/", paper.read_text())
