@@ -14,12 +14,16 @@ STAGES = {"work": 100}
 
 
 class Payload(BaseModel):
-    """`errors`: the error class that each attempt raises; after the last it succeeds."""
+    """`errors`: the error class that each attempt raises; after the last it succeeds.
+
+    `seconds` of work with checkpoints, then `stubborn` ones without.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     errors: list[str] = []
     seconds: float = 0
+    stubborn: float = 0
     retry_after: float | None = None
 
 
@@ -33,9 +37,10 @@ def run(payload: Payload, ctx: Context) -> Result:
     while time.monotonic() < until:
         time.sleep(0.02)
         ctx.progress("work", 0, 1, "Working")
+    ctx.progress("work", 1, 1, "Worked")
+    time.sleep(payload.stubborn)
     if ctx.attempt <= len(payload.errors):
         raise _error(payload.errors[ctx.attempt - 1], payload.retry_after)
-    ctx.progress("work", 1, 1, "Worked")
     return Result(attempt=ctx.attempt)
 
 

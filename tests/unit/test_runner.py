@@ -13,9 +13,12 @@ from standardwebhooks.webhooks import Webhook
 
 from shared import maintenance, runner, webhooks
 from shared.cancellation import cancel
+from shared.errors import StorageUnavailable
+from shared.lease import Lease, LeaseLost
 from shared.messages import DeliveryMessage, TaskMessage, from_wire, to_wire
 from shared.names import DELIVERIES_QUEUE
 from shared.ports import Received, Row, Sent
+from shared.storage.memory import MemoryTaskStore
 from shared.submission import Submission, submit
 from shared.tasks import Task, TaskStatus, utc_now
 from tests.services import MemoryServices, memory_services, registered
@@ -228,6 +231,72 @@ def test_a_waiting_task_is_cancelled_at_once(services: MemoryServices) -> None:
     assert now_of(services, task).status is TaskStatus.CANCELLED
 
 
+def test_a_wish_to_cancel_that_comes_after_the_work_is_too_late(services: MemoryServices) -> None:
+    task = given(services, stubborn=1.0)
+    thread = threading.Thread(target=run_next, args=(services,))
+    thread.start()
+    time.sleep(0.2)
+    cancel(services, "acme", task.task_id)
+    thread.join()
+    assert now_of(services, task).status is TaskStatus.SUCCEEDED
+
+
+def test_a_task_that_was_to_be_cancelled_does_not_end_as_failed(services: MemoryServices) -> None:
+    task = given(services, stubborn=1.0, errors=["DocumentCorrupt"])
+    thread = threading.Thread(target=run_next, args=(services,))
+    thread.start()
+    time.sleep(0.2)
+    cancel(services, "acme", task.task_id)
+    thread.join()
+    assert now_of(services, task).status is TaskStatus.CANCELLED
+
+
+class OutOfReach(MemoryTaskStore):
+    """A store whose next writes fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures = 0
+
+    def save(self, row: Row, task: Task) -> Row:
+        if self.failures and task.final:
+            self.failures -= 1
+            raise StorageUnavailable
+        return super().save(row, task)
+
+
+def test_a_short_outage_does_not_throw_away_what_was_worked_for(services: MemoryServices) -> None:
+    services.tasks = OutOfReach()
+    task = given(services)
+    services.tasks.failures = 1
+    run_next(services)
+    done = now_of(services, task)
+    assert (done.status, done.attempt) == (TaskStatus.SUCCEEDED, 1)
+
+
+def test_an_outage_that_outlasts_the_lease_leaves_the_task_to_another(services: MemoryServices) -> None:
+    services.tasks = OutOfReach()
+    task = given(services)
+    services.tasks.failures = 99
+    with pytest.raises(StorageUnavailable):
+        run_next(services)
+    services.tasks.failures = 0
+    time.sleep(1.2)
+    runner.run(services, "acme", TaskMessage.of(task).encode(), message_id="m")
+    done = now_of(services, task)
+    assert (done.status, done.attempt) == (TaskStatus.SUCCEEDED, 2)
+
+
+def test_a_handler_that_hangs_past_its_deadline_loses_its_task(services: MemoryServices) -> None:
+    claimed = time.monotonic()
+    row = services.tasks.insert(given(services).model_copy(update={"task_id": "task-hanging"}))
+    row = services.tasks.save(row, row.task.to(TaskStatus.RUNNING, utc_now(), owner="me"))
+    with Lease(services.tasks, row, 1, claimed_at=claimed, renew_until=claimed + 0.3) as lease:
+        time.sleep(1.6)
+        with pytest.raises(LeaseLost):
+            lease.check()
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -241,6 +310,10 @@ def test_a_waiting_task_is_cancelled_at_once(services: MemoryServices) -> None:
         (b'{"task_type": "ingestion", "payload": {"blob": "../beta/uploads/a.pdf"}}', "uploads/report.pdf"),
         (b'{"task_type": "ingestion", "payload": {}}', "either document_id or blob"),
         (b'{"task_type": "scripted", "payload": {"a": "' + b"x" * 33000 + b'"}}', "32768"),
+        (b'{"task_type": "scripted", "payload": {"a": "\\ud800"}}', "not UTF-8 JSON"),
+        (b'{"task_type": "\\ud800", "payload": {}}', "not UTF-8 JSON"),
+        (b'{"task_type": "scripted", "payload": {"' + b"k" * 20000 + b'": 1}}', "k" * 64),
+        (b"[" * 100_000, "not UTF-8 JSON"),
     ],
 )
 def test_a_message_that_can_never_work_is_a_dead_letter_at_once(
@@ -252,6 +325,7 @@ def test_a_message_that_can_never_work_is_a_dead_letter_at_once(
     (letter,) = services.dead_letters.page("acme").items
     assert letter.reason == "invalid_message"
     assert letter.error is not None and words in letter.error["message"]
+    assert len(letter.model_dump_json()) < 16_000
     assert len(letter.message.encode()) <= 4096
     assert services.tasks.page("acme").items == []
     assert services.dead_letters.page("beta").items == []
@@ -305,6 +379,18 @@ def test_a_delivery_that_fails_is_repeated_under_the_same_id_and_then_given_up()
     assert webhook is not None and webhook.status == "failed"
 
 
+def test_a_duplicate_that_fails_does_not_undo_a_delivery() -> None:
+    services = memory_services({"WEBHOOK_RETRY_SECONDS": "0"})
+    task = given(services, webhook_url=URL)
+    run_next(services)
+    (received,) = services.queues.receive(DELIVERIES_QUEUE)
+    webhooks.deliver(services, from_wire(received.text))
+    services.sender.answers = [Sent(410)]
+    webhooks.deliver(services, from_wire(received.text))
+    webhook = now_of(services, task).webhook
+    assert webhook is not None and webhook.status == "delivered"
+
+
 def test_a_delivery_of_an_earlier_event_leaves_the_later_ones_status_alone(services: MemoryServices) -> None:
     task = given(services, webhook_url=URL)
     run_next(services)
@@ -351,9 +437,13 @@ def test_the_sweep_leaves_a_leased_task_on_its_way(services: MemoryServices) -> 
     task = given(services)
     services.queues.delete(QUEUE, services.queues.receive(QUEUE)[0])
     held = {"status": TaskStatus.RUNNING, "owner": "o", "lease_until": utc_now() + timedelta(seconds=60)}
-    change(services, task, check_at=utc_now(), attempt=1, **held)
-    maintenance.sweep(services)
+    change(services, task, attempt=1, **held)
+    for _ in range(4):
+        change(services, task, check_at=utc_now())
+        maintenance.sweep(services)
     assert services.queues.depth(QUEUE) == 0
+    # However often it was looked at, its end is noticed soon.
+    assert now_of(services, task).check_at - utc_now() < timedelta(seconds=3)
 
 
 def poisoned(services: MemoryServices, text: str) -> None:
@@ -381,6 +471,27 @@ def test_the_sweep_leaves_a_finished_task_as_it_is_whatever_was_poisoned(service
     maintenance.sweep(services)
     assert now_of(services, task).status is TaskStatus.SUCCEEDED
     assert services.queues.depth("acme-tasks-poison") == 0
+
+
+def test_a_message_poisoned_before_it_had_a_row_is_not_lost(services: MemoryServices) -> None:
+    body = b'{"task_type": "scripted", "payload": {}, "task_id": "task-given-up"}'
+    poisoned(services, to_wire(body))
+    maintenance.sweep(services)
+    row = services.tasks.get("acme", "task-given-up")
+    assert row is not None and row.task.status is TaskStatus.QUEUED
+    change(services, row.task, check_at=utc_now())
+    maintenance.sweep(services)
+    run_next(services)
+    assert now_of(services, row.task).status is TaskStatus.SUCCEEDED
+
+
+def test_one_bad_thing_does_not_keep_the_sweep_from_the_others(services: MemoryServices) -> None:
+    bad, good = given(services), given(services)
+    change(services, bad, check_at=utc_now(), letter={"no": "letter"})
+    change(services, good, check_at=utc_now())
+    maintenance.sweep(services)
+    again = [from_wire(received.text) for received in services.queues.receive(QUEUE)]
+    assert TaskMessage.of(good).encode() in again[2:]
 
 
 def test_the_sweep_records_a_poisoned_message_that_is_not_base64(services: MemoryServices) -> None:
