@@ -1,0 +1,3 @@
+"""The HTTP API."""
+
+VERSION = "0.1.0"

@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from api import VERSION
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from shared.core import Core
 
 log = logging.getLogger(__name__)
-VERSION = "0.1.0"
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from api import VERSION
 from api.access import Client, CoreOf
 from api.shapes import HealthShape, QueuesShape, ReadyShape
 from shared.core import Core
@@ -21,8 +22,6 @@ KEPT_SECONDS = 10.0
 @router.get("/health", response_model=HealthShape)
 async def health() -> dict[str, str]:
     """Touches nothing, and needs no thread: it answers however busy the process is."""
-    from api.app import VERSION
-
     return {"status": "ok", "version": VERSION}
 
 

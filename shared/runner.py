@@ -12,31 +12,25 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 
 from pydantic import BaseModel
 
 import handlers
 from shared import submission, webhooks
+from shared.attempt import Attempt
 from shared.dead_letters import letter_of_message, letter_of_task
 from shared.errors import (
     DocmillError,
     InternalError,
     InvalidPayload,
-    TaskTimeout,
     UnknownTaskType,
     WorkerLost,
 )
-from shared.handler import Handler
 from shared.lease import Cancelled, Lease, LeaseLost
 from shared.logs import about
 from shared.messages import TaskMessage, derived_task_id
 from shared.ports import (
-    BlobStore,
-    Converter,
     DeadLetter,
-    DocumentStore,
-    LanguageModel,
     Row,
     RowChanged,
     RowExists,
@@ -288,72 +282,3 @@ def _error(task: Task, error: DocmillError, stage: str | None) -> TaskError:
         stage=stage,
         attempt=task.attempt,
     )
-
-
-class Attempt:
-    """The Context of one attempt: what its handler may touch."""
-
-    def __init__(self, services: Services, lease: Lease, task: Task, handler: Handler) -> None:
-        self._services = services
-        self._lease = lease
-        self._task = task
-        self._stages = handler.STAGES
-        self._percent = 0
-        self._until = time.monotonic() + services.settings.task_timeout_seconds
-        self.stage: str | None = None
-
-    @property
-    def client_id(self) -> str:
-        return self._task.client_id
-
-    @property
-    def task_id(self) -> str:
-        return self._task.task_id
-
-    @property
-    def attempt(self) -> int:
-        return self._task.attempt
-
-    @property
-    def max_bytes(self) -> int:
-        return self._services.settings.max_upload_bytes
-
-    @cached_property
-    def blobs(self) -> BlobStore:
-        return self._services.blobs
-
-    @cached_property
-    def documents(self) -> DocumentStore:
-        return self._services.documents
-
-    @cached_property
-    def converter(self) -> Converter:
-        return self._services.converter
-
-    @cached_property
-    def models(self) -> LanguageModel:
-        return self._services.models
-
-    def progress(self, stage: str, done: int, total: int, message: str) -> None:
-        self.stage = stage
-        self._percent = max(self._percent, self._overall(stage, done, total))
-        self._lease.report(
-            Progress(stage=stage, current=done, total=total, percent=self._percent, message=message)
-        )
-        self.remaining()
-
-    def remaining(self) -> float:
-        self._lease.check()
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TaskTimeout
-        return left
-
-    def _overall(self, stage: str, done: int, total: int) -> int:
-        """Percent of the whole task, 99 at most: only a succeeded task is at 100."""
-        before = 0
-        for name, share in self._stages.items():
-            if name == stage:
-                return min(99, before + int(share * min(done, total) / max(total, 1)))
-            before += share
-        return self._percent
