@@ -7,19 +7,17 @@ first request and not by the import of `function_app`.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from api import VERSION
+from shared.settings import SettingsError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from shared.core import Core
-
-log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -58,7 +56,15 @@ def create_app(core: Core) -> FastAPI:
 
 async def lazy(scope: Scope, receive: Receive, send: Send) -> None:
     """The ASGI app of this process's core, built by the first call."""
-    await _app()(scope, receive, send)
+    try:
+        app = _app()
+    except SettingsError as error:
+        if scope["type"] != "lifespan":
+            raise
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
+    await app(scope, receive, send)
 
 
 _built: list[FastAPI] = []

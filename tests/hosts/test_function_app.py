@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import azure.functions as func
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,7 +144,19 @@ def test_the_sample_settings_are_all_there_and_none_that_nobody_reads() -> None:
     assert read_settings(values).client_ids
 
 
-def request(method: str, path: str, body: bytes = b"", **headers: str) -> func.HttpRequest:
-    return func.HttpRequest(
-        method=method, url=f"http://localhost:7071{path}", headers=headers, body=body, route_params={}
-    )
+FIRST_REQUEST = """
+import asyncio, logging, types
+import azure.functions as func
+import function_app
+logging.basicConfig()
+http = next(f for f in function_app.app.get_functions() if f.get_function_name() == "http_app_func")
+asked = func.HttpRequest(method="GET", url="http://localhost/api/health", body=b"", route_params={})
+asyncio.run(http.get_user_function()(asked, types.SimpleNamespace()))
+"""
+
+
+def test_a_wrong_setting_is_logged_by_the_first_request() -> None:
+    done = python(FIRST_REQUEST, TASK_MAX_ATTEMPTS="many")
+    assert done.returncode != 0
+    assert "TASK_MAX_ATTEMPTS: Input should be a valid integer" in done.stderr
+    assert "Example: TASK_MAX_ATTEMPTS=5" in done.stderr
