@@ -51,6 +51,7 @@ def _run(given: argparse.Namespace) -> int:
         clients=given.clients,
         address=given.address,
         port=port,
+        http_asked=given.port is not None or "http" in (given.only or ()),
         drain_seconds=given.drain_seconds,
         threads=threads,
     )

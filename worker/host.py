@@ -41,12 +41,16 @@ _QUEUE_NAME = re.compile(r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$")
 
 @dataclass(frozen=True)
 class Options:
-    """The command line. `clients`: of the queues `{client}-tasks` only theirs; None: all."""
+    """The command line. `clients`: of the queues `{client}-tasks` only theirs; None: all.
+
+    `http_asked`: somebody wants this very process to serve HTTP, so a port that is taken ends it.
+    """
 
     parts: tuple[str, ...]
     clients: tuple[str, ...] | None
     address: str
     port: int
+    http_asked: bool
     drain_seconds: float
     threads: int | None
 
@@ -199,9 +203,15 @@ class Host:
                 )
         if self._app.asgi is None:
             return None
-        return HttpServer(
-            self._app.asgi, self._options.address, self._options.port, self._options.drain_seconds
-        )
+        options = self._options
+        try:
+            return HttpServer(self._app.asgi, options.address, options.port, options.drain_seconds)
+        except StartError as error:
+            if options.http_asked or not self._listeners:
+                raise
+            # The usual case: a second worker on the same machine and settings. It shares the queues.
+            log.warning("%s This worker serves no HTTP.", error)
+            return None
 
 
 def _started(run: Callable[[], None]) -> threading.Thread:

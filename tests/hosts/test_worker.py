@@ -83,13 +83,15 @@ def environment(directory: Path, **settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(azurite: str, directory: Path, *arguments: str, **settings: str) -> Iterator[Worker]:
+def running(
+    azurite: str, directory: Path, *arguments: str, port: tuple[str, ...] = ("--port", "0"), **settings: str
+) -> Iterator[Worker]:
     """`QUEUE_PREFIX` tells the queues of workers apart that run at the same time."""
     directory.mkdir(exist_ok=True)
     (directory / "calls").touch()
     settings = {"QUEUE_PREFIX": "own", "AzureWebJobsStorage": azurite, **settings}
     env = environment(directory, **settings)
-    command = [sys.executable, "-m", "worker", "--app-root", str(FIXTURE_APP), "--port", "0", *arguments]
+    command = [sys.executable, "-m", "worker", "--app-root", str(FIXTURE_APP), *port, *arguments]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=log, start_new_session=True)
     worker = Worker(process, directory)
@@ -508,6 +510,17 @@ def test_port_that_is_taken(azurite: str, tmp_path: Path) -> None:
         status, printed = start(azurite, tmp_path, "--app-root", str(FIXTURE_APP), "--port", port)
     assert status == 2
     assert f"cannot listen on 127.0.0.1:{port}" in printed
+
+
+def test_second_worker_on_the_same_settings_shares_the_queues(
+    azurite: str, tmp_path: Path, queues: Queues
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = {"DOCMILL_PORT": str(taken.getsockname()[1])}
+        queue = queues.put("own-good", "from the second")
+        with running(azurite, tmp_path, port=(), **settings) as worker:
+            assert "This worker serves no HTTP" in worker.log
+            until(lambda: count(queue) == 0)
 
 
 def test_unknown_client(azurite: str, tmp_path: Path) -> None:
