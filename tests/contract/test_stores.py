@@ -117,8 +117,8 @@ class TestTasks:
             stores.tasks.insert(other, record(other))
         assert stores.tasks.get(client, other.task_id) is None
         assert stores.tasks.idempotency(client, "k") == record(task)
-        stores.tasks.forget_idempotency(client, "k")
-        stores.tasks.forget_idempotency(client, "k")
+        stores.tasks.forget_idempotency(client, record(task))
+        stores.tasks.forget_idempotency(client, record(task))
         assert stores.tasks.idempotency(client, "k") is None
 
     def test_a_write_over_somebody_elses_is_refused(self, stores: Stores, client: str) -> None:
