@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Query, Response, UploadFile
@@ -14,11 +16,19 @@ from api.tasks import location
 from shared.core import Core
 from shared.deletion import delete_document
 from shared.documents import Document, document_id_of_upload
-from shared.errors import BlobNotFound, InvalidPayload, NotFound, NotReady, PayloadTooLarge
+from shared.errors import (
+    BlobNotFound,
+    InvalidPayload,
+    NotFound,
+    NotReady,
+    PayloadTooLarge,
+    StorageUnavailable,
+)
 from shared.source import content_type_of
 from shared.submission import Submission, submit
 from shared.tasks import utc_now
 
+log = logging.getLogger(__name__)
 router = APIRouter(tags=["documents"])
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
 _NAME_LIMIT = 200
@@ -50,7 +60,10 @@ def upload_document(
 
 
 def _store(core: Core, client_id: str, file: UploadFile) -> tuple[Document, bool]:
-    """The file first and its record after: there is never a record without a file."""
+    """The file first and its record after: there is never a record without a file.
+
+    Its name is of this upload alone, so that whoever cleans up after a deletion cannot mean this one.
+    """
     filename = _filename(file.filename)
     size, sha256 = _measure(file, core.settings.max_multipart_bytes)
     document_id = document_id_of_upload(client_id, filename, sha256)
@@ -67,11 +80,22 @@ def _store(core: Core, client_id: str, file: UploadFile) -> tuple[Document, bool
         sha256=sha256,
         created_at=now,
         updated_at=now,
-        blob=f"{client_id}/uploads/{document_id}/{filename}",
+        blob=f"{client_id}/uploads/{document_id}/{secrets.token_hex(6)}/{filename}",
     )
     file.file.seek(0)
     core.blobs.put(document.blob, file.file, document.content_type)
-    return core.documents.add(document)
+    stored, created = core.documents.add(document)
+    if stored.blob != document.blob:
+        _drop(core, document.blob)
+    return stored, created
+
+
+def _drop(core: Core, blob: str) -> None:
+    """The file of an upload that came second. Left behind, it goes with its document."""
+    try:
+        core.blobs.delete(blob)
+    except StorageUnavailable:
+        log.warning("A file that was uploaded twice could not be removed.")
 
 
 def _filename(given: str | None) -> str:
@@ -158,6 +182,6 @@ def list_chunks(
 
 @router.delete("/documents/{document_id}", status_code=204)
 def remove_document(core: CoreOf, client: Client, document_id: str) -> None:
-    """May be repeated: whatever an earlier try could not reach is removed by the next."""
+    """May be repeated. Whatever is out of reach now is removed later."""
     if len(document_id) > 64 or not delete_document(core, client, document_id):
         raise NotFound("There is no document of this id.")

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from shared.errors import DocmillError
 from shared.messages import TaskMessage
-from shared.ports import DeadLetter
-from shared.tasks import Task, utc_now
+from shared.ports import DeadLetter, Services
+from shared.tasks import Expiry, Task, utc_now
 
 TEXT_LIMIT = 4096
+KEPT = timedelta(days=90)
 Reason = Literal["invalid_message", "out_of_attempts", "worker_lost"]
 _REASONS: dict[str, Reason] = {
     "worker_lost": "worker_lost",
     "invalid_payload": "invalid_message",
     "unknown_task_type": "invalid_message",
 }
+
+
+def record(services: Services, letter: DeadLetter) -> None:
+    """Keeps a letter until its time is up. First the reminder: a letter without one would never go."""
+    due = letter.dead_lettered_at + KEPT
+    services.tasks.remind(letter.client_id, Expiry(due=due, kind="letter", id=letter.dead_letter_id))
+    services.dead_letters.record(letter)
 
 
 def letter_of_message(

@@ -1,6 +1,7 @@
 """The sweep: what a timer does so that no task is forgotten, whatever died.
 
-It reads only the `A|` rows that are due, so it costs the same for ten tasks and for ten thousand.
+It reads only the `A|` and `X|` rows that are due, so it costs the same for ten tasks and for ten thousand:
+three requests for each client that has nothing to do, and one to the index for all of them.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ import logging
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 
 from shared import submission, webhooks
 from shared.dead_letters import letter_of_message
-from shared.errors import DocmillError, InvalidPayload
+from shared.deletion import clean_up
+from shared.errors import DocmillError, IndexUnavailable, InvalidPayload
+from shared.expiry import expire
 from shared.logs import about
 from shared.messages import DeliveryMessage, TaskMessage, from_wire
 from shared.names import DELIVERIES_QUEUE, poison_queue, tasks_queue
 from shared.ports import Received, Row, RowChanged, Services
 from shared.runner import recorded, refuse, settle_lost
+from shared.settings import SettingsError
 from shared.tasks import utc_now
 
 log = logging.getLogger(__name__)
@@ -46,8 +50,12 @@ def sweep(services: Services) -> None:
                 _drain_poison(services, client_id)
             with _isolated(client_id):
                 _sweep_client(services, client_id, until)
+            with _isolated(client_id):
+                expire_due(services, client_id, utc_now(), until)
         with _isolated(None):
             _drain_deliveries(services)
+        with _isolated(None):
+            clean_documents(services, utc_now(), until)
     finally:
         release()
 
@@ -61,6 +69,32 @@ def _sweep_client(services: Services, client_id: str, until: float) -> None:
         if row is not None:
             with _isolated(client_id):
                 _check(services, row)
+
+
+def expire_due(services: Services, client_id: str, now: datetime, until: float) -> None:
+    """Removes what is due; `until` is a monotonic time."""
+    for expiry in services.tasks.expiring(client_id, now):
+        if time.monotonic() > until:
+            return
+        with _isolated(client_id), suppress(RowChanged):
+            expire(services, client_id, expiry, now)
+
+
+def clean_documents(services: Services, now: datetime, until: float) -> None:
+    """Finishes deletions; `until` is a monotonic time."""
+    try:
+        due = services.documents.to_clean(services.settings.client_ids, now)
+    except SettingsError:
+        return  # without an index there are no documents
+    except IndexUnavailable:
+        log.warning("The index is out of reach: deletions are finished later.")
+        return
+    for remains in due:
+        if time.monotonic() > until:
+            return
+        with _isolated(remains.document.client_id):
+            again_at = clean_up(services, remains.document, now)
+            services.documents.cleaned(remains, again_at)
 
 
 def _drain_poison(services: Services, client_id: str) -> None:

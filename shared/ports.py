@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, Literal, Protocol, TypeVar
 
@@ -23,7 +23,7 @@ from shared.documents import (
     StoredSummary,
 )
 from shared.settings import Settings
-from shared.tasks import Task, TaskStatus, Value
+from shared.tasks import Expiry, Task, TaskStatus, Value
 
 T = TypeVar("T")
 
@@ -54,6 +54,10 @@ class IdempotencyRecord(Value):
     body_hash: str
     task_id: str
     created_at: datetime
+
+    @property
+    def expiry(self) -> Expiry:
+        return Expiry(due=self.created_at + timedelta(days=30), kind="idempotency", id=self.key_hash)
 
 
 class RowChanged(Exception):
@@ -97,8 +101,17 @@ class TaskStore(Protocol):
 
     def idempotency(self, client_id: str, key_hash: str) -> IdempotencyRecord | None: ...
 
-    def forget_idempotency(self, client_id: str, key_hash: str) -> None:
-        """Removes an expired record; nothing happens when it is gone."""
+    def forget_idempotency(self, client_id: str, record: IdempotencyRecord) -> None:
+        """Removes this very record; nothing happens when it is gone or its key was used anew."""
+
+    def remind(self, client_id: str, expiry: Expiry) -> None:
+        """Writes an expiry of something that lies elsewhere. Those of tasks and records need no call."""
+
+    def expiring(self, client_id: str, now: datetime, limit: int = 200) -> list[Expiry]:
+        """What is due, the earliest first."""
+
+    def forget(self, client_id: str, expiry: Expiry) -> None:
+        """Removes an expiry that was dealt with; nothing happens when it is gone."""
 
 
 # --- queues ----------------------------------------------------------------------------------------------
@@ -162,8 +175,11 @@ class BlobStore(Protocol):
     ) -> BlobInfo:
         """Writes the blob to `file` chunk by chunk; `progress(done, total)` in bytes, may raise to stop."""
 
-    def delete(self, name: str) -> None:
-        """Nothing happens when it is gone already."""
+    def delete(self, name: str, etag: str | None = None) -> None:
+        """Nothing happens when it is gone already, or when it is not of that `etag` any more."""
+
+    def below(self, prefix: str) -> list[BlobInfo]:
+        """Every blob below a prefix; `content_type` may be missing."""
 
     def delete_all(self, prefix: str) -> int:
         """Removes every blob below a prefix and says how many."""
@@ -172,6 +188,15 @@ class BlobStore(Protocol):
 
 
 # --- documents -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Remains:
+    """A document that was deleted and may have left files. `deleted_at` is None once it was revived."""
+
+    document: Document
+    deleted_at: datetime | None
+    cleanup_due: datetime | None
 
 
 class DocumentStore(Protocol):
@@ -195,8 +220,18 @@ class DocumentStore(Protocol):
     def delete(self, client_id: str, document_id: str) -> Document | None:
         """Writes the tombstone, removes chunks and summaries; gives the document as it was.
 
+        The tombstone remembers that its files have to go: `to_clean` tells it from a minute later on.
         A deleted one is given again, so that who was interrupted can finish. None when there never was one.
         """
+
+    def to_clean(self, client_ids: Sequence[str], now: datetime, limit: int = 100) -> list[Remains]:
+        """Of these clients' deleted (or revived) documents those with something left to remove."""
+
+    def remains(self, client_id: str, document_id: str) -> Remains | None:
+        """The document as it is at this moment, deleted or not."""
+
+    def cleaned(self, remains: Remains, again_at: datetime | None) -> None:
+        """Nothing is left, or it is to be looked at again. Nothing happens when it was deleted anew."""
 
     def begin(self, client_id: str, document_id: str) -> int:
         """A new generation number, larger than every one before. Raises BlobNotFound for a deleted one."""
@@ -425,6 +460,9 @@ class DeadLetterStore(Protocol):
 
     def page(self, client_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
         """Newest first."""
+
+    def remove(self, client_id: str, dead_letter_id: str, before: datetime) -> None:
+        """Removes a letter if it is from before that moment."""
 
     def count_open(self, client_id: str) -> int:
         """Those not retried; counting stops at 1,000."""

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel
 
 import handlers
-from shared import submission, webhooks
+from shared import dead_letters, submission, webhooks
 from shared.attempt import Attempt
 from shared.dead_letters import letter_of_message, letter_of_task
 from shared.errors import (
@@ -96,7 +96,7 @@ def refuse(services: Services, letter: DeadLetter) -> None:
     """A message that can never work becomes a dead letter and leaves the queue."""
     told = letter.error["message"] if letter.error else ""
     log.warning("A message was refused: %s", told, extra={"client_id": letter.client_id})
-    services.dead_letters.record(letter)
+    dead_letters.record(services, letter)
 
 
 def claim(services: Services, row: Row, seq: int) -> Row | None:
@@ -189,7 +189,7 @@ def _end(services: Services, lease: Lease, task: Task) -> None:
     except Exception as error:
         row = _fail(services, lease, _Failure(task, _known(error, task), attempt.stage if attempt else None))
     else:
-        row = lease.finish(lambda now_task: _succeeded(now_task, blob, lease.progress))
+        row = lease.finish(lambda now_task: _succeeded(services, now_task, blob, lease.progress))
         log.info("Succeeded.", extra=about(task))
     webhooks.flush(services, row)
 
@@ -203,9 +203,11 @@ def _store(services: Services, lease: Lease, task: Task, result: BaseModel) -> s
     return name
 
 
-def _succeeded(task: Task, blob: str, last: Progress | None) -> Task:
+def _succeeded(services: Services, task: Task, blob: str, last: Progress | None) -> Task:
+    now, kept = utc_now(), timedelta(days=services.settings.result_ttl_days)
     done = last and last.model_copy(update={"percent": 100, "message": "Done"})
-    return task.to(TaskStatus.SUCCEEDED, utc_now(), result_blob=blob, progress=done, error=None)
+    changes = {"result_blob": blob, "result_until": now + kept, "progress": done, "error": None}
+    return task.to(TaskStatus.SUCCEEDED, now, **changes)
 
 
 def _known(error: Exception, task: Task) -> DocmillError:

@@ -25,7 +25,6 @@ from shared.ports import IdempotencyRecord, RowExists, Services
 from shared.tasks import Task, new_task, utc_now
 
 log = logging.getLogger(__name__)
-IDEMPOTENCY_DAYS = 30
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,8 @@ def _repeated(
     found = services.tasks.idempotency(client_id, record.key_hash) if record else None
     if record is None or found is None:
         raise Conflict("A task of this id exists. Send the request again.")
-    if record.created_at - found.created_at > timedelta(days=IDEMPOTENCY_DAYS):
-        services.tasks.forget_idempotency(client_id, record.key_hash)
+    if record.created_at > found.expiry.due:
+        services.tasks.forget_idempotency(client_id, found)
         return submit(services, client_id, submission)
     if found.body_hash != record.body_hash:
         raise IdempotencyConflict

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
@@ -32,6 +32,8 @@ class TaskStatus(StrEnum):
 FINAL = frozenset({TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED})
 HELD = frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLING})
 """States in which a worker holds a lease on the task."""
+LEFT_BEHIND = timedelta(days=1)
+"""How long checkpoints and results of given up attempts are kept after the end of their task."""
 
 TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.QUEUED: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELLED, TaskStatus.FAILED}),
@@ -101,6 +103,15 @@ class Event(Value):
     data: dict[str, Any]
 
 
+class Expiry(Value):
+    """That something may be removed from `due` on. It is a nudge: what it names decides whether it is so."""
+
+    due: datetime
+    kind: Literal["task", "result", "idempotency", "letter"]
+    id: str
+    """Of the task, the hash of the Idempotency-Key, or of the dead letter."""
+
+
 class Task(Value):
     """One row of the `tasks` table. `public()` is what callers see of it."""
 
@@ -122,6 +133,8 @@ class Task(Value):
     updated_at: datetime
     error: TaskError | None = None
     result_blob: str | None = None
+    result_until: datetime | None = None
+    """Not shown: when the result's time is up."""
     webhook: Webhook | None = None
 
     # Ours alone.
@@ -154,6 +167,16 @@ class Task(Value):
     @property
     def has_outbox(self) -> bool:
         return bool(self.events) or self.letter is not None
+
+    @property
+    def expiries(self) -> tuple[Expiry, ...]:
+        """What of this task will have to go, written with the transition that ends it."""
+        if not self.final or self.finished_at is None:
+            return ()
+        left = Expiry(due=self.finished_at + LEFT_BEHIND, kind="task", id=self.task_id)
+        if self.result_until is None:
+            return (left,)
+        return left, Expiry(due=self.result_until, kind="result", id=self.task_id)
 
     def leased(self, now: datetime) -> bool:
         return self.status in HELD and self.lease_until is not None and self.lease_until > now

@@ -11,6 +11,7 @@ import json
 import logging
 import secrets
 
+from shared import dead_letters
 from shared.errors import DocmillError, StorageUnavailable, Unavailable
 from shared.logs import about
 from shared.messages import DeliveryMessage
@@ -47,7 +48,7 @@ def flush(services: Services, row: Row) -> Row:
         return row
     try:
         if task.letter is not None:
-            services.dead_letters.record(DeadLetter.model_validate(task.letter))
+            dead_letters.record(services, DeadLetter.model_validate(task.letter))
         for event in task.events:
             services.queues.put(DELIVERIES_QUEUE, _delivery(task, event).encode())
         return _clear(services, row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from shared.errors import BlobNotFound, StorageUnavailable, Unavailable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CONTAINER = "docmill"
+_QUOTE = '"'
 
 
 class AzureBlobStore:
@@ -57,12 +58,19 @@ class AzureBlobStore:
                     progress(done, total)
             return _info(name, stream.properties)
 
-    def delete(self, name: str) -> None:
-        try:
-            with _missing():
-                self._container.delete_blob(name)
-        except BlobNotFound:
-            return
+    def delete(self, name: str, etag: str | None = None) -> None:
+        from azure.core import MatchConditions
+        from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+
+        only: dict[str, Any] = (
+            {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
+        )
+        with _missing(), suppress(ResourceNotFoundError, ResourceModifiedError):
+            self._container.delete_blob(name, **only)
+
+    def below(self, prefix: str) -> list[BlobInfo]:
+        with _missing():
+            return [_info(blob.name, blob) for blob in self._container.list_blobs(name_starts_with=prefix)]
 
     def delete_all(self, prefix: str) -> int:
         with _missing():
@@ -123,7 +131,7 @@ def _info(name: str, properties: Any) -> BlobInfo:
     return BlobInfo(
         name=name,
         size=int(properties.size),
-        etag=properties.etag,
+        etag=f'"{properties.etag.strip(_QUOTE)}"',  # a listing leaves the quotes out
         content_type=properties.content_settings.content_type,
         modified_at=properties.last_modified,
     )

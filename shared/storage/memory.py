@@ -27,7 +27,7 @@ from shared.ports import (
     RowChanged,
     RowExists,
 )
-from shared.tasks import Task, TaskStatus, utc_now
+from shared.tasks import Expiry, Task, TaskStatus, utc_now
 
 Name = tuple[str, str]
 T = TypeVar("T")
@@ -39,6 +39,7 @@ class MemoryTaskStore:
     def __init__(self) -> None:
         self._rows: dict[Name, Row] = {}
         self._idempotency: dict[Name, IdempotencyRecord] = {}
+        self._expiries: set[tuple[str, Expiry]] = set()
         self._etags = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -53,6 +54,7 @@ class MemoryTaskStore:
                 return self._rows[name]
             if idempotency:
                 self._idempotency[task.client_id, idempotency.key_hash] = idempotency
+                self._expiries.add((task.client_id, idempotency.expiry))
             return self._write(task)
 
     def get(self, client_id: str, task_id: str) -> Row | None:
@@ -68,7 +70,9 @@ class MemoryTaskStore:
     touch = save
 
     def _write(self, task: Task) -> Row:
-        row = Row(task, str(next(self._etags)))
+        row, before = Row(task, str(next(self._etags))), self._rows.get((task.client_id, task.task_id))
+        new = set(task.expiries) - set(before.task.expiries if before else ())
+        self._expiries |= {(task.client_id, expiry) for expiry in new}
         self._rows[task.client_id, task.task_id] = row
         return row
 
@@ -99,8 +103,23 @@ class MemoryTaskStore:
     def idempotency(self, client_id: str, key_hash: str) -> IdempotencyRecord | None:
         return self._idempotency.get((client_id, key_hash))
 
-    def forget_idempotency(self, client_id: str, key_hash: str) -> None:
-        self._idempotency.pop((client_id, key_hash), None)
+    def forget_idempotency(self, client_id: str, record: IdempotencyRecord) -> None:
+        with self._lock:
+            if self._idempotency.get((client_id, record.key_hash)) == record:
+                del self._idempotency[client_id, record.key_hash]
+
+    def remind(self, client_id: str, expiry: Expiry) -> None:
+        with self._lock:
+            self._expiries.add((client_id, expiry))
+
+    def expiring(self, client_id: str, now: datetime, limit: int = 200) -> list[Expiry]:
+        with self._lock:
+            found = [expiry for client, expiry in self._expiries if client == client_id and expiry.due <= now]
+        return sorted(found, key=lambda expiry: (expiry.due, expiry.kind, expiry.id))[:limit]
+
+    def forget(self, client_id: str, expiry: Expiry) -> None:
+        with self._lock:
+            self._expiries.discard((client_id, expiry))
 
 
 @dataclass
@@ -194,11 +213,17 @@ class MemoryBlobStore:
             progress(len(blob.data), len(blob.data))
         return blob.info
 
-    def delete(self, name: str) -> None:
-        self._blobs.pop(name, None)
+    def delete(self, name: str, etag: str | None = None) -> None:
+        with self._lock:
+            found = self._blobs.get(name)
+            if found is not None and etag in {None, found.info.etag}:
+                del self._blobs[name]
+
+    def below(self, prefix: str) -> list[BlobInfo]:
+        return [blob.info for name, blob in list(self._blobs.items()) if name.startswith(prefix)]
 
     def delete_all(self, prefix: str) -> int:
-        names = [name for name in self._blobs if name.startswith(prefix)]
+        names = [info.name for info in self.below(prefix)]
         for name in names:
             self.delete(name)
         return len(names)
@@ -266,6 +291,11 @@ class MemoryDeadLetterStore:
         letters = list(self._letters[client_id].values())
         letters.sort(key=lambda letter: letter.dead_lettered_at, reverse=True)
         return _page(letters, limit, cursor)
+
+    def remove(self, client_id: str, dead_letter_id: str, before: datetime) -> None:
+        letter = self._letters[client_id].get(dead_letter_id)
+        if letter is not None and letter.dead_lettered_at < before:
+            del self._letters[client_id][dead_letter_id]
 
     def count_open(self, client_id: str) -> int:
         return sum(letter.retried_at is None for letter in self._letters[client_id].values())

@@ -8,13 +8,13 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import mul
 from typing import Literal
 
 from shared.documents import Document, DocumentStatus, EmbeddedChunk, Match, StoredChunk, StoredSummary
 from shared.errors import BlobNotFound
-from shared.ports import Page
+from shared.ports import Page, Remains
 from shared.storage.cursors import read_chunk_cursor, read_document_cursor, write_cursor
 
 WORD = re.compile(r"\w+")
@@ -34,8 +34,17 @@ class _Entry:
     document: Document
     active: int = 0
     newest: int = 0
-    deleted: bool = False
+    deleted_at: datetime | None = None
+    cleanup_due: datetime | None = None
     generations: dict[int, dict[int, _Stored]] = field(default_factory=dict)
+
+    @property
+    def deleted(self) -> bool:
+        return self.deleted_at is not None
+
+    @property
+    def remains(self) -> Remains:
+        return Remains(self.document, self.deleted_at, self.cleanup_due)
 
     @property
     def visible(self) -> list[_Stored]:
@@ -62,7 +71,9 @@ class MemoryDocuments:
             entry = self._entries.get(key)
             if entry and not entry.deleted:
                 return entry.document, False
-            self._entries[key] = _Entry(document, newest=entry.newest + 1 if entry else 0)
+            again = datetime.now(UTC) + timedelta(hours=1) if entry and entry.cleanup_due else None
+            newest = entry.newest + 1 if entry else 0
+            self._entries[key] = _Entry(document, newest=newest, cleanup_due=again)
             return document, True
 
     def get(self, client_id: str, document_id: str) -> Document | None:
@@ -83,11 +94,31 @@ class MemoryDocuments:
             entry = self._entries.get((client_id, document_id))
             if entry is None:
                 return None
-            entry.deleted, entry.active, entry.generations = True, 0, {}
+            now = datetime.now(UTC)
+            entry.deleted_at, entry.active, entry.generations = entry.deleted_at or now, 0, {}
+            entry.cleanup_due = now + timedelta(minutes=1)
             for key, summary in list(self._summaries.items()):
                 if key[0] == client_id and summary.document_id == document_id:
                     del self._summaries[key]
             return entry.document
+
+    def to_clean(self, client_ids: Sequence[str], now: datetime, limit: int = 100) -> list[Remains]:
+        with self._lock:
+            entries = [entry for (client, _), entry in self._entries.items() if client in client_ids]
+            due = [(entry.cleanup_due, entry.remains) for entry in entries if entry.cleanup_due]
+        due.sort(key=lambda pair: pair[0])
+        return [remains for moment, remains in due if moment <= now][:limit]
+
+    def remains(self, client_id: str, document_id: str) -> Remains | None:
+        with self._lock:
+            entry = self._entries.get((client_id, document_id))
+            return entry.remains if entry else None
+
+    def cleaned(self, remains: Remains, again_at: datetime | None) -> None:
+        with self._lock:
+            entry = self._entries.get((remains.document.client_id, remains.document.document_id))
+            if entry is not None and entry.cleanup_due == remains.cleanup_due:
+                entry.cleanup_due = again_at
 
     # --- generations -------------------------------------------------------------------------------------
 

@@ -10,11 +10,12 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from shared.documents import Chunk, Document, EmbeddedChunk, Match, StoredChunk, StoredSummary
 from shared.errors import BlobNotFound, IndexUnavailable
-from shared.ports import Page
+from shared.ports import Page, Remains
 from shared.storage.cursors import read_chunk_cursor, read_document_cursor, write_cursor
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 HASHES_PER_CALL = 100
 CHUNKS_PER_CALL = 100
 """Of 3,072 dimensions they take a second or two; hosted Supabase ends a statement after eight."""
@@ -88,6 +89,28 @@ class SupabaseDocuments:
     def delete(self, client_id: str, document_id: str) -> Document | None:
         row = self._call_once("docmill_delete_document", p_client=client_id, p_document=document_id)
         return _document(row) if row else None
+
+    def to_clean(self, client_ids: Sequence[str], now: datetime, limit: int = 100) -> list[Remains]:
+        rows = self._call(
+            "docmill_documents_to_clean",
+            p_clients=json.dumps(list(client_ids)),
+            p_now=now.isoformat(),
+            p_limit=min(limit, LARGEST_PAGE),
+        )
+        return [_remains(row) for row in rows]
+
+    def remains(self, client_id: str, document_id: str) -> Remains | None:
+        row = self._call("docmill_document_remains", p_client=client_id, p_document=document_id)
+        return _remains(row) if row else None
+
+    def cleaned(self, remains: Remains, again_at: datetime | None) -> None:
+        self._call(
+            "docmill_document_cleaned",
+            p_client=remains.document.client_id,
+            p_document=remains.document.document_id,
+            p_due=remains.cleanup_due and remains.cleanup_due.isoformat(),
+            p_again=again_at and again_at.isoformat(),
+        )
 
     # --- generations -------------------------------------------------------------------------------------
 
@@ -343,6 +366,14 @@ def _unsent(error: BaseException) -> bool:
 
 def _document(row: dict[str, Any]) -> Document:
     return Document.model_validate({name: row[name] for name in Document.model_fields})
+
+
+def _remains(row: dict[str, Any]) -> Remains:
+    return Remains(_document(row), _moment(row["deleted_at"]), _moment(row["cleanup_due"]))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _after(document: Document) -> str:

@@ -6,6 +6,7 @@ The rows of one task, told by their prefix and written in one entity-group trans
     L|inverted time|task_id  the same for listings, newest first; progress is the T row's
     A|task_id                there while the sweep has to look: not final, or events not sent
     I|hash of the key        which task an Idempotency-Key made
+    X|due time|kind|id       what expires, in order of time: one range query finds what is due
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import InvalidPayload, StorageUnavailable
 from shared.ports import ApiKey, DeadLetter, IdempotencyRecord, Page, Row, RowChanged, RowExists
 from shared.storage.accounts import storage_errors
-from shared.tasks import HELD, Task, TaskStatus
+from shared.tasks import HELD, Expiry, Task, TaskStatus
 
 if TYPE_CHECKING:
     from azure.data.tables import TableClient, TableServiceClient
@@ -81,6 +82,7 @@ class AzureTaskStore:
         operations: list[Operation] = [("create", entity) for entity in _entities(task)]
         if idempotency is not None:
             operations.append(("create", _idempotency_entity(task.client_id, idempotency)))
+            operations.append(_reminder(task.client_id, idempotency.expiry))
         try:
             return Row(task, self._submit(operations))
         except RowExists:
@@ -177,9 +179,32 @@ class AzureTaskStore:
             return None
         return IdempotencyRecord(key_hash=key_hash, **_only(entity, "body_hash", "task_id", "created_at"))
 
-    def forget_idempotency(self, client_id: str, key_hash: str) -> None:
+    def forget_idempotency(self, client_id: str, record: IdempotencyRecord) -> None:
+        from azure.core import MatchConditions
+        from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+
+        try:
+            with storage_errors():
+                found = self._table.get_entity(client_id, f"I|{record.key_hash}")
+                if found["created_at"] == _stamp(record.created_at):
+                    self._table.delete_entity(
+                        found, etag=found.metadata["etag"], match_condition=MatchConditions.IfNotModified
+                    )
+        except (ResourceNotFoundError, ResourceModifiedError):
+            return
+
+    def remind(self, client_id: str, expiry: Expiry) -> None:
         with storage_errors():
-            self._table.delete_entity(client_id, f"I|{key_hash}")
+            self._table.upsert_entity(_expiry_entity(client_id, expiry))
+
+    def expiring(self, client_id: str, now: datetime, limit: int = 200) -> list[Expiry]:
+        query = "PartitionKey eq @client and RowKey ge @start and RowKey lt @end"
+        values = {"client": client_id, "start": "X|", "end": f"X|{_stamp(now)}{_END}"}
+        return [_expiry(entity["RowKey"]) for entity in self._query(query, values, limit, ["RowKey"])]
+
+    def forget(self, client_id: str, expiry: Expiry) -> None:
+        with storage_errors():
+            self._table.delete_entity(client_id, _expiry_key(expiry))
 
 
 class AzureKeyStore:
@@ -293,6 +318,20 @@ class AzureDeadLetterStore:
         letters = [DeadLetter.model_validate_json(entity["letter"]) for entity in found[:limit]]
         return Page(letters, write_cursor(found[limit - 1]["RowKey"]) if len(found) > limit else None)
 
+    def remove(self, client_id: str, dead_letter_id: str, before: datetime) -> None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        name = f"D|{dead_letter_id}"
+        try:
+            with storage_errors():
+                listed = self._table.get_entity(client_id, name)["listed"]
+            if listed > f"L|{inverted(before)}":
+                keys = [{"PartitionKey": client_id, "RowKey": key} for key in (listed, name)]
+                with _conflicts(), storage_errors():
+                    self._table.submit_transaction([("delete", key) for key in keys])
+        except (ResourceNotFoundError, RowChanged):
+            return
+
     def count_open(self, client_id: str) -> int:
         return len(self._listed(client_id, "L|", " and open eq true", COUNT_LIMIT, ["RowKey"]))
 
@@ -309,7 +348,7 @@ class AzureDeadLetterStore:
 
 
 def _entities(task: Task) -> list[Entity]:
-    """The T and L rows, and the A row when the sweep has to look."""
+    """The T and L rows, and the A row when the sweep has to look; what expires has rows of its own."""
     body = {
         "PartitionKey": task.client_id,
         "status": str(task.status),
@@ -339,7 +378,26 @@ def _transition(row: Row, task: Task) -> list[Operation]:
     operations += [("upsert", entity, {"mode": "replace"}) for entity in others]
     if row.task.needs_attention and not task.needs_attention:
         operations.append(("delete", _attention(task)))
-    return operations
+    # Only those that are new: what was dealt with does not come back. One that is out of date is harmless.
+    new = set(task.expiries) - set(row.task.expiries)
+    return operations + [_reminder(task.client_id, expiry) for expiry in new]
+
+
+def _reminder(client_id: str, expiry: Expiry) -> Operation:
+    return ("upsert", _expiry_entity(client_id, expiry), {"mode": "replace"})
+
+
+def _expiry_entity(client_id: str, expiry: Expiry) -> Entity:
+    return {"PartitionKey": client_id, "RowKey": _expiry_key(expiry)}
+
+
+def _expiry_key(expiry: Expiry) -> str:
+    return f"X|{_stamp(expiry.due)}|{expiry.kind}|{expiry.id}"
+
+
+def _expiry(row_key: str) -> Expiry:
+    _, due, kind, name = row_key.split("|", 3)
+    return Expiry.model_validate({"due": due, "kind": kind, "id": name})
 
 
 def _guarded(entity: Entity, etag: str) -> Operation:

@@ -13,7 +13,7 @@ import pytest
 
 from shared.documents import Chunk, Document, DocumentStatus, EmbeddedChunk, StoredSummary
 from shared.errors import BlobNotFound, InvalidPayload
-from shared.ports import DocumentStore
+from shared.ports import DocumentStore, Remains
 from shared.storage.memory_documents import MemoryDocuments
 from shared.storage.supabase import SupabaseDocuments
 
@@ -137,6 +137,65 @@ def test_a_deleted_document_is_gone_with_all_it_had(store: DocumentStore, client
     assert store.summary(client, "doc-1") is None
     assert store.known(client, MODEL, [embedded(0, "gone").chunk.content_hash]) == {}
     assert store.delete(client, "doc-1") is not None  # again, so that an interrupted deletion can be finished
+
+
+def due(store: DocumentStore, client: str, **later: float) -> list[Remains]:
+    return store.to_clean([client, "other"], datetime.now(UTC) + timedelta(**later))
+
+
+def test_a_tombstone_remembers_that_its_files_have_to_go(store: DocumentStore, client: str) -> None:
+    store.add(document(client))
+    assert due(store, client, days=1) == []
+    store.delete(client, "doc-1")
+    assert due(store, client) == []  # a worker may still be writing one
+    (remains,) = due(store, client, minutes=2)
+    assert remains.document.blob == f"{client}/uploads/doc-1.pdf"
+    assert remains.deleted_at is not None
+    assert store.remains(client, "doc-1") == remains
+    assert store.to_clean(["other"], START + timedelta(days=999)) == []
+    again = datetime.now(UTC) + timedelta(hours=1)
+    store.cleaned(remains, again)
+    assert due(store, client, minutes=2) == []
+    (later,) = due(store, client, hours=2)
+    store.cleaned(remains, None)  # out of date: somebody else decided meanwhile
+    assert due(store, client, hours=2) == [later]
+    store.cleaned(later, None)
+    assert due(store, client, days=1) == []
+    assert store.remains(client, "doc-1") is not None
+    assert store.remains(client, "doc-2") is None
+
+
+def test_a_document_that_is_deleted_again_is_cleaned_again(store: DocumentStore, client: str) -> None:
+    store.add(document(client))
+    store.delete(client, "doc-1")
+    (first,) = due(store, client, minutes=2)
+    store.delete(client, "doc-1")
+    store.cleaned(first, None)
+    (second,) = due(store, client, minutes=2)
+    assert second.deleted_at == first.deleted_at
+
+
+def test_what_is_to_clean_comes_in_order_and_not_all_at_once(store: DocumentStore, client: str) -> None:
+    for name in ("doc-a", "doc-b", "doc-c"):
+        store.add(document(client, name))
+        store.delete(client, name)
+    found = store.to_clean([client], datetime.now(UTC) + timedelta(minutes=2), limit=2)
+    assert [remains.document.document_id for remains in found] == ["doc-a", "doc-b"]
+
+
+def test_a_revived_document_is_looked_at_once_more(store: DocumentStore, client: str) -> None:
+    store.add(document(client))
+    store.delete(client, "doc-1")
+    store.add(document(client, blob="another"))
+    assert due(store, client, minutes=30) == []
+    (remains,) = due(store, client, hours=2)
+    assert remains.deleted_at is None and remains.document.blob == "another"
+    store.cleaned(remains, None)
+    store.delete(client, "doc-1")
+    (remains,) = due(store, client, minutes=2)
+    store.cleaned(remains, None)
+    store.add(document(client))
+    assert due(store, client, days=1) == []  # its former life left nothing
 
 
 def test_a_deleted_document_comes_back_empty(store: DocumentStore, client: str) -> None:

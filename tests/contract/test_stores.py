@@ -39,7 +39,7 @@ from shared.storage.memory import (
     MemoryTaskQueue,
     MemoryTaskStore,
 )
-from shared.tasks import Task, TaskStatus, new_task
+from shared.tasks import Expiry, Task, TaskStatus, new_task
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 clients = (f"client-{secrets.token_hex(3)}-{number}" for number in itertools.count())
@@ -117,8 +117,8 @@ class TestTasks:
             stores.tasks.insert(other, record(other))
         assert stores.tasks.get(client, other.task_id) is None
         assert stores.tasks.idempotency(client, "k") == record(task)
-        stores.tasks.forget_idempotency(client, "k")
-        stores.tasks.forget_idempotency(client, "k")
+        stores.tasks.forget_idempotency(client, record(task))
+        stores.tasks.forget_idempotency(client, record(task))
         assert stores.tasks.idempotency(client, "k") is None
 
     def test_a_write_over_somebody_elses_is_refused(self, stores: Stores, client: str) -> None:
@@ -181,6 +181,45 @@ class TestTasks:
         assert stores.tasks.due(client, NOW + timedelta(minutes=2)) == [row.task.task_id]
         stores.tasks.save(cancelled, cancelled.task.model_copy(update={"events": ()}))
         assert stores.tasks.due(client, NOW + timedelta(minutes=2)) == []
+
+    def test_a_record_of_a_key_that_was_used_anew_stays(self, stores: Stores, client: str) -> None:
+        task = make(client)
+        stores.tasks.insert(task, record(task))
+        older = record(task).model_copy(update={"created_at": NOW - timedelta(days=31)})
+        stores.tasks.forget_idempotency(client, older)
+        assert stores.tasks.idempotency(client, "k") == record(task)
+
+    def test_what_expires_is_found_in_order_of_time(self, stores: Stores, client: str) -> None:
+        task = make(client)
+        row = stores.tasks.insert(task, record(task))
+        letter = Expiry(due=NOW + timedelta(hours=1), kind="letter", id="dl-1")
+        stores.tasks.remind(client, letter)
+        stores.tasks.remind(client, letter)
+        running = stores.tasks.save(row, row.task.to(TaskStatus.RUNNING, NOW, owner="o"))
+        running = stores.tasks.touch(running, running.task)
+        end = {"result_blob": "r", "result_until": NOW + timedelta(days=40)}
+        done = stores.tasks.save(running, running.task.to(TaskStatus.SUCCEEDED, NOW, **end))
+        left, result = done.task.expiries
+        everything = [letter, left, record(task).expiry, result]
+        assert stores.tasks.expiring(client, NOW) == []
+        assert stores.tasks.expiring("other-client", NOW + timedelta(days=99)) == []
+        assert stores.tasks.expiring(client, left.due) == everything[:2]
+        assert stores.tasks.expiring(client, result.due) == everything
+        assert stores.tasks.expiring(client, result.due, limit=3) == everything[:3]
+        assert (left.kind, left.due) == ("task", NOW + timedelta(days=1))
+
+    def test_what_was_dealt_with_does_not_come_back(self, stores: Stores, client: str) -> None:
+        row = stores.tasks.insert(make(client))
+        cancelled = stores.tasks.save(row, row.task.to(TaskStatus.CANCELLED, NOW))
+        (left,) = cancelled.task.expiries
+        stores.tasks.forget(client, left)
+        stores.tasks.forget(client, left)
+        told = stores.tasks.save(cancelled, cancelled.task.model_copy(update={"expired": True}))
+        assert stores.tasks.expiring(client, left.due) == []
+        again = stores.tasks.save(told, told.task.to(TaskStatus.QUEUED, NOW))
+        stores.tasks.save(again, again.task.to(TaskStatus.CANCELLED, NOW + timedelta(hours=1)))
+        (later,) = stores.tasks.expiring(client, NOW + timedelta(days=2))
+        assert later.due == left.due + timedelta(hours=1)
 
     def test_the_largest_payload_fits(self, stores: Stores, client: str) -> None:
         task = new_task(client, "ingestion", {"a": "x" * (32 * 1024 - 8)}, NOW)
@@ -259,6 +298,22 @@ class TestBlobs:
         assert stores.blobs.delete_all(f"{client}/a/") == 2
         assert stores.blobs.read(f"{client}/ab/3") == b""
 
+    def test_a_blob_that_was_written_anew_is_not_taken_for_the_old_one(
+        self, stores: Stores, client: str
+    ) -> None:
+        name = f"{client}/a/ä b.txt"
+        stores.blobs.put(name, b"old", "text/plain")
+        (old,) = stores.blobs.below(f"{client}/a/")
+        assert (old.name, old.size) == (name, 3)
+        assert old.etag == stores.blobs.info(name).etag
+        assert datetime.now(UTC) - old.modified_at < timedelta(minutes=5)
+        stores.blobs.put(name, b"new", "text/plain")
+        stores.blobs.delete(name, old.etag)
+        assert stores.blobs.read(name) == b"new"
+        stores.blobs.delete(name, stores.blobs.below(name)[0].etag)
+        stores.blobs.delete(name, old.etag)
+        assert stores.blobs.below(f"{client}/a/") == []
+
     def test_a_lock_has_one_holder(self, stores: Stores, client: str) -> None:
         release = stores.lock.acquire(client, 15)
         assert release is not None
@@ -315,6 +370,16 @@ class TestDeadLetters:
         assert rest.next_cursor is None
         assert stores.dead_letters.count_open(client) == 3
         assert stores.dead_letters.count_open("other-client") == 0
+
+    def test_a_letter_goes_when_its_time_is_up(self, stores: Stores, client: str) -> None:
+        old, young = letter(client, 0), letter(client, 2)
+        for one in (old, young):
+            stores.dead_letters.record(one)
+        for name in ("dl-0", "dl-0", "dl-2", "dl-nothing"):
+            stores.dead_letters.remove(client, name, NOW + timedelta(seconds=1))
+        assert stores.dead_letters.page(client).items == [young]
+        stores.dead_letters.record(old)
+        assert stores.dead_letters.count_open(client) == 2
 
 
 def test_an_account_out_of_reach_is_our_own_error(free_port: int) -> None:

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from local.stack import Stack
+from shared.storage.supabase import SCHEMA_VERSION
 from tests.conftest import SupabaseService
 
 TABLES = ("documents", "chunks", "summaries")
@@ -161,7 +162,7 @@ def test_the_migrations_need_no_superuser(supabase: SupabaseService, database: p
             supabase.database_url, dbname=name, user=name, password="hosted", autocommit=True
         ) as owner:
             migrate(owner)
-            assert owner.execute("select docmill_schema_version()").fetchone() == (1,)
+            assert owner.execute("select docmill_schema_version()").fetchone() == (SCHEMA_VERSION,)
     finally:
         database.execute(f"drop database {name} with (force)")
         database.execute(f"drop role {name}")
