@@ -121,8 +121,12 @@ class Field:
         )
 
     def told(self, task: Task, seconds: float = 20) -> set[str]:
-        """Webhook ids under which the client heard of this task, once the row has no more to tell."""
-        self.wait(lambda: self.row(task).task, lambda now: not now.needs_attention, seconds)
+        """Webhook ids under which the client heard of this task, once the row says so too."""
+        self.wait(
+            lambda: self.row(task).task,
+            lambda now: not now.needs_attention and now.webhook.status == "delivered",
+            seconds,
+        )
         arrivals = [item for item in self.receiver.wait_for({task.task_id}, seconds) if item.task_id == task.task_id]
         assert arrivals and all(arrival.good for arrival in arrivals)
         return {arrival.webhook_id for arrival in arrivals}
