@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from shared import scratch
 from shared.documents import ConvertedDocument, Document, document_id_of_blob
 from shared.errors import BlobNotFound, DocumentTooLarge
 from shared.handler import Context
@@ -121,7 +121,7 @@ def fetched(document: Document, ctx: Context) -> Iterator[File]:
     def report(done: int, total: int) -> None:
         ctx.progress("download", done, total, f"Downloaded {done / MEGABYTE:.1f}/{total / MEGABYTE:.1f} MB")
 
-    with tempfile.TemporaryDirectory(prefix="docmill-") as folder:
+    with scratch.folder() as folder:
         path = Path(folder) / "document"
         with path.open("wb") as file:
             hashing = _Hashing(file, ctx.max_bytes)

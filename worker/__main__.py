@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared import logs
+from shared import logs, scratch
 from shared.settings import SettingsError, read_settings
 from worker import environment
 from worker.app import load
@@ -44,6 +44,7 @@ def _run(given: argparse.Namespace) -> int:
     threads = environment.threads(environ)
 
     logs.configure(settings)
+    scratch.tidy()
     os.chdir(app_root)  # where the host's Python worker stands too
 
     options = Options(

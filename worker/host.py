@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import TypeVar
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 PARTS = ("queues", "timers", "http")
 KINDS = ("queueTrigger", "timerTrigger", "httpTrigger")
 TASK_QUEUE_SUFFIX = "-tasks"
+SIGNAL_SECONDS = 0.5
+"""A signal is noticed within this time, whichever thread it came to."""
 SAME_SIGNAL_SECONDS = 0.5
 """Signals this close are one: Ctrl+C reaches a whole process group, and its leader passes it on."""
 _QUEUE_NAME = re.compile(r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$")
@@ -97,9 +100,16 @@ class Host:
         for timer in self._timers:
             _started(timer.run)
         web = _started(self._serve) if self._http else None
-        status = self._events.get()
+        status = self._first_event()
         self._stop(pollers, web)
         return status
+
+    def _first_event(self) -> int:
+        """Waits in pieces: a signal that the system hands to another thread does not end a wait in this one,
+        and Python calls the handler here only once the wait has ended."""
+        while True:
+            with suppress(queue.Empty):
+                return self._events.get(timeout=SIGNAL_SECONDS)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -12,7 +12,6 @@ import os
 import queue
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from shared import scratch
 from shared.documents import ConvertedDocument
 from shared.errors import ConversionCrashed, ConversionFailed, DocmillError, DocumentError, TaskTimeout
 from shared.ports import ConversionOptions
@@ -183,7 +183,7 @@ class _Child:
     """One process, the thread that reads its answers, and the thread that logs its stderr."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="docmill-", ignore_cleanup_errors=True)
+        self._folder = scratch.folder()
         self._process = self._start()
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.idle = True

@@ -1,0 +1,75 @@
+"""Temporary files of this process, all below one folder, which outlives a `kill -9` only until the next start.
+
+The folder holds a locked file: the system lets the lock go when the process ends, however it ends. Whoever
+can take the lock of another folder knows that its owner is gone, and removes it. (Process ids would not do:
+in a container it is always the same one.)
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import shutil
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+PREFIX = "docmill-scratch-"
+LOCK = "owner.lock"
+
+
+def folder() -> tempfile.TemporaryDirectory[str]:
+    """A new folder for one piece of work: a context manager, or `cleanup()` ends it."""
+    return tempfile.TemporaryDirectory(dir=_own()[0], ignore_cleanup_errors=True)
+
+
+def tidy() -> int:
+    """Removes what dead processes left in this machine's temporary directory; says how many folders."""
+    return sum(_removed(place) for place in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
+
+
+@cache
+def _own() -> tuple[str, IO[bytes]]:
+    """This process's folder, and the lock that must stay open as long as it lives."""
+    tidy()
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=PREFIX))
+        # Before it is locked, somebody who tidies up may take it for a dead one's.
+        with suppress(FileNotFoundError):
+            lock = (place / LOCK).open("wb")
+            if _locked(lock) and (place / LOCK).exists():
+                atexit.register(shutil.rmtree, place, ignore_errors=True)
+                return str(place), lock
+            lock.close()
+
+
+def _removed(place: Path) -> bool:
+    # Opened for reading: a folder that lost its lock in a removal cut short must not get a new one.
+    with suppress(OSError):
+        if not (place / LOCK).exists():
+            place.rmdir()  # only ever empty then: the lock is the last that goes
+            return True
+        with (place / LOCK).open("rb") as lock:
+            if _locked(lock):
+                _remove(place)
+                return True
+    return False
+
+
+def _remove(place: Path) -> None:
+    """All but the lock first, so that what is cut short can be found again."""
+    for entry in place.iterdir():
+        if entry.name != LOCK:
+            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink()
+    (place / LOCK).unlink()
+    place.rmdir()
+
+
+def _locked(lock: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,86 @@
+"""`python -m tests.e2e.crashing_worker ...`: `python -m worker ...` that sends itself a signal at one point.
+
+CRASH_AT names the point, CRASH_SIGNAL the signal (SIGKILL unless set; SIGSTOP makes a zombie). The worker is
+the real one: one method of one class is wrapped before it starts, nothing is replaced.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Point:
+    """The `nth` call of `method` for which `matters` holds: its start, or its end when `after`."""
+
+    module: str
+    owner: str
+    method: str
+    after: bool = False
+    nth: int = 1
+    matters: Callable[..., bool] = lambda *_, **__: True
+
+
+def _of_the_result(_: Any, name: str, *__: Any) -> bool:
+    return "/results/" in name
+
+
+def _succeeded(_: Any, __: Any, task: Any) -> bool:
+    return str(task.status) == "succeeded"
+
+
+def _delivery(_: Any, queue: str, *__: Any, **___: Any) -> bool:
+    return queue == "webhook-deliveries"
+
+
+TABLES, BLOBS, QUEUES = "shared.storage.tables", "shared.storage.blobs", "shared.storage.queues"
+SUPABASE = "shared.storage.supabase"
+POINTS = {
+    "claimed": Point(TABLES, "AzureTaskStore", "save", after=True),
+    "download": Point(BLOBS, "AzureBlobStore", "download"),
+    # Its child is at work: the request is with it, and it is the answer that is waited for.
+    "convert": Point("shared.providers.docling", "DoclingConverter", "_result"),
+    "chunk": Point("shared.providers.local", "LocalModel", "count_tokens"),
+    "embed": Point(SUPABASE, "SupabaseDocuments", "write", after=True, nth=2),
+    "index": Point(SUPABASE, "SupabaseDocuments", "activate"),
+    "indexed": Point(SUPABASE, "SupabaseDocuments", "activate", after=True),
+    "result": Point(BLOBS, "AzureBlobStore", "put", after=True, matters=_of_the_result),
+    "before the result": Point(BLOBS, "AzureBlobStore", "put", matters=_of_the_result),
+    "before the row": Point(TABLES, "AzureTaskStore", "save", matters=_succeeded),
+    "row": Point(TABLES, "AzureTaskStore", "save", after=True, matters=_succeeded),
+    "delivery": Point(QUEUES, "AzureTaskQueue", "put", after=True, matters=_delivery),
+}
+
+
+def arm(point: Point, number: signal.Signals) -> None:
+    owner = getattr(importlib.import_module(point.module), point.owner)
+    method, calls = getattr(owner, point.method), 0
+
+    @wraps(method)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        matters = point.matters(*args, **kwargs)
+        calls += matters
+        now = matters and calls == point.nth
+        if now and not point.after:
+            os.kill(os.getpid(), number)
+        answer = method(*args, **kwargs)
+        if now and point.after:
+            os.kill(os.getpid(), number)
+        return answer
+
+    setattr(owner, point.method, wrapped)
+
+
+if __name__ == "__main__":
+    arm(POINTS[os.environ["CRASH_AT"]], signal.Signals[os.environ.get("CRASH_SIGNAL", "SIGKILL")])
+    from worker.__main__ import main
+
+    sys.exit(main())

@@ -1,0 +1,344 @@
+"""The protocol as a state machine: any step may be repeated, come late, be lost, or be overtaken half-way.
+
+Runner, sweep, submission, cancelling and webhooks are the real ones, over the stores in memory. Between them
+and each store stands a `Faulty`, which breaks a chosen call: as an outage before the call or after it (the
+answer is lost), as the death of the process before or after it, or as a long pause, in which leases run out
+and others do whole steps of their own, so that who wakes up is a zombie.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from shared import maintenance, runner, webhooks
+from shared.cancellation import cancel
+from shared.errors import Conflict, NotFound, StorageUnavailable
+from shared.messages import DeliveryMessage, TaskMessage, from_wire
+from shared.names import DELIVERIES_QUEUE, poison_queue
+from shared.ports import Received, Row
+from shared.submission import Submission, submit
+from shared.tasks import FINAL, Task, TaskStatus, utc_now
+from tests.services import MemoryServices, memory_services, registered
+
+CLIENT, QUEUE = "acme", "acme-tasks"
+POISON = poison_queue(QUEUE)
+URL = "https://example.com/hook"
+MAX_ATTEMPTS = 3
+MAX_DEQUEUE = 5
+LEASE_SECONDS = 0.9
+"""Shorter than the pause between two tries of a last write, so that no test waits for one."""
+LONG_AGO = timedelta(hours=2)
+ROUNDS = 40
+MOST_TASKS = 3
+
+
+class Killed(BaseException):
+    """The process is gone. Nothing in the code under test catches this."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What befalls the `call`-th call to a store from now on."""
+
+    call: int
+    kind: str
+
+
+KINDS = ("outage", "answer lost", "killed before", "killed after", "overtaken", "doubled")
+FAULTS = st.none() | st.builds(Fault, st.integers(1, 8), st.sampled_from(KINDS))
+DEATHS = st.builds(Fault, st.integers(3, 6), st.sampled_from(("killed before", "killed after")))
+SLEEPS = st.builds(Fault, st.integers(1, 6), st.sampled_from(("overtaken", "doubled")))
+SCRIPTS = st.sampled_from(
+    (
+        [],
+        ["ModelUnavailable"],
+        ["DocumentCorrupt"],
+        ["ConversionCrashed", "ConversionCrashed"],
+        ["InternalError"] * MAX_ATTEMPTS,
+    )
+)
+
+
+class Plan:
+    """Counts the calls of all stores, and strikes once."""
+
+    def __init__(self) -> None:
+        self._fault: Fault | None = None
+        self._calls = 0
+        self.meanwhile: Callable[[str], None] = lambda _: None
+
+    @contextmanager
+    def striking(self, fault: Fault | None) -> Iterator[None]:
+        self._fault, self._calls = fault, 0
+        try:
+            yield
+        finally:
+            self._fault = None
+
+    def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._calls += 1
+        if self._fault is None or self._calls != self._fault.call:
+            return method(*args, **kwargs)
+        kind, self._fault = self._fault.kind, None
+        if kind in {"outage", "killed before"}:
+            raise StorageUnavailable if kind == "outage" else Killed
+        if kind in {"overtaken", "doubled"}:
+            self.meanwhile(kind)
+            return method(*args, **kwargs)
+        method(*args, **kwargs)
+        raise StorageUnavailable if kind == "answer lost" else Killed
+
+
+class Faulty:
+    """A store whose calls go through the plan."""
+
+    def __init__(self, store: Any, plan: Plan) -> None:
+        self._store = store
+        self._plan = plan
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+        return lambda *args, **kwargs: self._plan.call(method, *args, **kwargs)
+
+
+class Protocol(RuleBasedStateMachine):
+    """Hosts, clients and a clock around one client's tasks."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.registration = registered("scripted", "tests.scripted")
+        self.registration.__enter__()
+        self.stores = memory_services({"TASK_MAX_ATTEMPTS": str(MAX_ATTEMPTS), "WEBHOOK_RETRY_SECONDS": "0,0,0,0"})
+        self.stores.settings = self.stores.settings.model_copy(update={"task_lease_seconds": LEASE_SECONDS})
+        webhooks.client_secret(self.stores, CLIENT)
+        self.plan = Plan()
+        self.plan.meanwhile = self._others_go_on
+        self.services = replace(
+            self.stores,
+            **{
+                name: Faulty(getattr(self.stores, name), self.plan)
+                for name in ("tasks", "queues", "blobs", "dead_letters", "secrets")
+            },
+        )
+        self.accepted: set[str] = set()
+        self.messages: list[bytes] = []
+        self.history: dict[str, list[Task]] = {}
+        self.robbed: list[Task] = []
+        self._watch()
+
+    def teardown(self) -> None:
+        if hasattr(self, "stores"):
+            self._all_is_well_again()
+            self.registration.__exit__(None, None, None)
+
+    def _watch(self) -> None:
+        """Every state of every row, in the order in which they were written."""
+        store, write = self.stores.tasks, self.stores.tasks._write
+
+        def noted(task: Task) -> Row:
+            before = store._rows.get((task.client_id, task.task_id))
+            if before and before.task.leased(utc_now()) and task.owner not in {None, before.task.owner}:
+                self.robbed.append(task)
+            self.history.setdefault(task.task_id, []).append(task)
+            return write(task)
+
+        store._write = noted  # type: ignore[method-assign]
+
+    # --- steps -------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.history) < MOST_TASKS)
+    @rule(script=SCRIPTS, fault=FAULTS)
+    def a_client_submits(self, script: list[str], fault: Fault | None) -> None:
+        with self._struck(fault):
+            accepted = submit(self.services, CLIENT, Submission("scripted", {"errors": script}, URL))
+            self.accepted.add(accepted.task.task_id)
+
+    @precondition(lambda self: len(self.history) < MOST_TASKS)
+    @rule(number=st.integers(0, 1))
+    def another_producer_enqueues(self, number: int) -> None:
+        body = {"task_type": "scripted", "payload": {}, "task_id": f"task-other-{number}", "webhook_url": URL}
+        self.stores.queues.put(QUEUE, json.dumps(body).encode())
+
+    @rule(fault=FAULTS)
+    def a_worker_takes_a_message(self, fault: Fault | None) -> None:
+        with self._struck(fault):
+            self._work()
+
+    @rule(fault=DEATHS)
+    def a_worker_dies_and_is_missed(self, fault: Fault) -> None:
+        with self._struck(fault):
+            self._work()
+        self.time_passes()
+        maintenance.sweep(self.stores)
+
+    @rule(fault=SLEEPS)
+    def a_worker_wakes_up_too_late(self, fault: Fault) -> None:
+        with self._struck(fault):
+            self._work()
+
+    @rule(fault=FAULTS)
+    def a_webhook_is_delivered(self, fault: Fault | None) -> None:
+        with self._struck(fault):
+            self._deliver()
+
+    @rule(fault=FAULTS)
+    def the_sweep_comes(self, fault: Fault | None) -> None:
+        with self._struck(fault):
+            maintenance.sweep(self.services)
+
+    @rule(which=st.integers(0, 1000), fault=FAULTS)
+    def a_client_cancels(self, which: int, fault: Fault | None) -> None:
+        names = sorted(self.history)
+        if names:
+            with self._struck(fault), suppress(Conflict, NotFound):
+                cancel(self.services, CLIENT, names[which % len(names)])
+
+    @rule(which=st.integers(0, 1000))
+    def an_old_message_comes_again(self, which: int) -> None:
+        if self.messages:
+            self.stores.queues.put(QUEUE, self.messages[which % len(self.messages)])
+
+    @rule()
+    def time_passes(self) -> None:
+        """What was put off is due, leases have run out, messages that were not deleted are visible."""
+        store = self.stores.tasks
+        for name, row in store._rows.items():
+            moments = {"lease_until", "next_attempt_at", "check_at"}
+            earlier = {
+                moment: min(getattr(row.task, moment), utc_now() - LONG_AGO)
+                for moment in moments
+                if getattr(row.task, moment) is not None
+            }
+            store._rows[name] = Row(row.task.model_copy(update=earlier), row.etag)
+        for lying in self.stores.queues._queues.values():
+            for message in lying:
+                message.visible_at = 0.0
+        self.stores.blobs._locks.clear()
+
+    def _others_go_on(self, kind: str) -> None:
+        """While somebody is stopped in the middle of a step: leases run out, or the message comes twice."""
+        if kind == "overtaken":
+            self.time_passes()
+        elif self.messages:
+            self.stores.queues.put(QUEUE, self.messages[-1])
+        for step in (self._work, lambda: maintenance.sweep(self.services), self._work, self._deliver):
+            with suppress(StorageUnavailable):
+                step()
+
+    @contextmanager
+    def _struck(self, fault: Fault | None) -> Iterator[None]:
+        with self.plan.striking(fault), suppress(StorageUnavailable, Killed):
+            yield
+
+    def _work(self) -> None:
+        """A host and its next message: run and delete it, or leave it, and give it up after some times."""
+        for received in self.stores.queues.receive(QUEUE, 1):
+            body = from_wire(received.text)
+            self.messages.append(body)
+            if received.dequeue_count > MAX_DEQUEUE:
+                self.stores.queues.put(POISON, body)
+            else:
+                runner.run(self.services, CLIENT, body, message_id=received.id)
+            self.stores.queues.delete(QUEUE, received)
+
+    def _deliver(self) -> None:
+        for received in self.stores.queues.receive(DELIVERIES_QUEUE, 1):
+            webhooks.deliver(self.services, from_wire(received.text))
+            self.stores.queues.delete(DELIVERIES_QUEUE, received)
+
+    # --- what always holds -------------------------------------------------------------------------------
+
+    @invariant()
+    def what_has_ended_has_ended(self) -> None:
+        for states in getattr(self, "history", {}).values():
+            for before, after in zip(states, states[1:], strict=False):
+                if before.status in FINAL:
+                    assert (after.status, after.result_blob, after.error) == (
+                        before.status,
+                        before.result_blob,
+                        before.error,
+                    )
+
+    @invariant()
+    def counts_go_up_and_stay_below_the_limit(self) -> None:
+        for states in getattr(self, "history", {}).values():
+            assert max(task.attempt for task in states) <= MAX_ATTEMPTS
+            for before, after in zip(states, states[1:], strict=False):
+                assert after.attempt >= before.attempt
+                assert after.seq >= before.seq
+                assert after.sequence >= before.sequence
+
+    @invariant()
+    def nobody_takes_a_task_that_is_held(self) -> None:
+        assert getattr(self, "robbed", []) == []
+
+    @invariant()
+    def who_holds_a_task_has_a_lease(self) -> None:
+        for states in getattr(self, "history", {}).values():
+            held = states[-1].status in {TaskStatus.RUNNING, TaskStatus.CANCELLING}
+            assert held == (states[-1].owner is not None) == (states[-1].lease_until is not None)
+
+    # --- the end -----------------------------------------------------------------------------------------
+
+    def _all_is_well_again(self) -> None:
+        """Without faults everything comes to its end, in so many rounds, whatever happened before."""
+        for _ in range(ROUNDS):
+            self.time_passes()
+            maintenance.sweep(self.services)
+            while self._visible(QUEUE):
+                self._work()
+            while self._visible(DELIVERIES_QUEUE):
+                self._deliver()
+            if self._quiet():
+                break
+        assert self._quiet(), [row.task for row in self.stores.tasks._rows.values() if row.task.needs_attention]
+        self.what_has_ended_has_ended()
+        self.counts_go_up_and_stay_below_the_limit()
+        assert self.accepted <= set(self.history)
+        for states in self.history.values():
+            self._is_true(states[-1])
+
+    def _visible(self, queue: str) -> bool:
+        return self.stores.queues.oldest(queue) is not None
+
+    def _quiet(self) -> bool:
+        queues = (QUEUE, POISON, DELIVERIES_QUEUE)
+        rows = self.stores.tasks._rows.values()
+        return all(self.stores.queues.depth(queue) == 0 for queue in queues) and not any(
+            row.task.needs_attention for row in rows
+        )
+
+    def _is_true(self, task: Task) -> None:
+        """The last state of a task, its result, its dead letter, and what its client was told of it."""
+        letters = [one for one in self.stores.dead_letters.page(CLIENT, limit=999).items if one.task_id == task.task_id]
+        assert len(letters) == task.dead_lettered
+        if task.status is TaskStatus.SUCCEEDED:
+            assert task.result_blob is not None
+            assert json.loads(self.stores.blobs.read(task.result_blob)) == {"attempt": task.attempt}
+            assert task.error is None
+        if task.status is TaskStatus.FAILED:
+            assert task.error is not None
+        assert task.webhook is not None and task.webhook.status == "delivered"
+        sent = [
+            (headers["webhook-id"], json.loads(body))
+            for _, body, headers in self.stores.sender.sent
+            if json.loads(body)["data"]["task_id"] == task.task_id
+        ]
+        assert sent
+        assert {webhook_id for webhook_id, _ in sent} == {sent[0][0]}
+        assert all(told["type"] == f"task.{task.status}" for _, told in sent)
+
+
+Protocol.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestProtocol = Protocol.TestCase
