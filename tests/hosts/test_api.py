@@ -383,6 +383,19 @@ class TestListing:
 
 
 class TestDocuments:
+    def test_uploads_of_one_file_at_once_leave_one_file(self, http: httpx.Client, core: Core) -> None:
+        content = secrets.token_bytes(20)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            sent = [
+                pool.submit(http.post, "/api/documents", files={"file": ("a.txt", content)}) for _ in range(8)
+            ]
+        answers = [future.result() for future in sent]
+        assert {answer.status_code for answer in answers} <= {200, 201}
+        (document_id,) = {answer.json()["document_id"] for answer in answers}
+        (file,) = core.blobs.below(f"default/uploads/{document_id}/")
+        document = core.documents.get("default", document_id)
+        assert document is not None and document.blob == file.name and document.immutable
+
     def test_a_file_is_stored_once(self, http: httpx.Client) -> None:
         content = secrets.token_bytes(20).hex().encode()
         first, again = upload(http, "r\u00e9port.txt", content), upload(http, "r\u00e9port.txt", content)
