@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ import uvicorn
 
 from api.app import create_app
 from local.app import App
+from shared import maintenance
 from shared.core import Core
 from shared.keys import create_key
 from shared.ports import DeadLetter
@@ -292,6 +294,21 @@ class TestQuietTasks:
         core.tasks.save(row, row.task.to(TaskStatus(status), utc_now()))
         problem(http.get(f"/api/tasks/{row.task.task_id}/result", headers=quiet), 404, code)
 
+    def test_a_result_whose_time_is_up(self, http: httpx.Client, core: Core, quiet: dict[str, str]) -> None:
+        now = utc_now()
+        row = core.tasks.insert(new_task("quiet", "ingestion", {}, now))
+        running = core.tasks.save(row, row.task.to(TaskStatus.RUNNING, now, owner="o"))
+        blob = f"quiet/results/none/{row.task.task_id}-1-1.json"
+        core.blobs.put(blob, b'{"chunks": 1}', "application/json")
+        end = {"result_blob": blob, "result_until": now + timedelta(days=30)}
+        core.tasks.save(running, running.task.to(TaskStatus.SUCCEEDED, now, **end))
+        url = f"/api/tasks/{row.task.task_id}"
+        assert http.get(f"{url}/result", headers=quiet).json() == {"chunks": 1}
+        maintenance.expire_due(core, "quiet", now + timedelta(days=31), time.monotonic() + 30)
+        problem(http.get(f"{url}/result", headers=quiet), 410, "result_expired")
+        assert http.get(url, headers=quiet).json()["status"] == "succeeded"
+        assert core.blobs.below(blob) == []
+
     def test_waiting_ends_with_a_change(self, http: httpx.Client, core: Core, quiet: dict[str, str]) -> None:
         row = core.tasks.insert(new_task("quiet", "ingestion", {}, utc_now()))
         url = f"/api/tasks/{row.task.task_id}"
@@ -366,6 +383,19 @@ class TestListing:
 
 
 class TestDocuments:
+    def test_uploads_of_one_file_at_once_leave_one_file(self, http: httpx.Client, core: Core) -> None:
+        content = secrets.token_bytes(20)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            sent = [
+                pool.submit(http.post, "/api/documents", files={"file": ("a.txt", content)}) for _ in range(8)
+            ]
+        answers = [future.result() for future in sent]
+        assert {answer.status_code for answer in answers} <= {200, 201}
+        (document_id,) = {answer.json()["document_id"] for answer in answers}
+        (file,) = core.blobs.below(f"default/uploads/{document_id}/")
+        document = core.documents.get("default", document_id)
+        assert document is not None and document.blob == file.name and document.immutable
+
     def test_a_file_is_stored_once(self, http: httpx.Client) -> None:
         content = secrets.token_bytes(20).hex().encode()
         first, again = upload(http, "r\u00e9port.txt", content), upload(http, "r\u00e9port.txt", content)
