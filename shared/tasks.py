@@ -138,6 +138,8 @@ class Task(Value):
     check_at: datetime
     """When the sweep looks at this task, unless it is final and told."""
     checks: int = 0
+    failures: dict[str, int] = {}
+    """How many attempts each error code has ended since the task was queued."""
     expired: bool = False
     """The result was removed because its time was up."""
     traceparent: str | None = None

@@ -47,13 +47,19 @@ def flush(services: Services, row: Row) -> Row:
         return row
     try:
         if task.letter is not None:
-            services.dead_letters.record(DeadLetter.model_validate(task.letter))
+            _record(services, DeadLetter.model_validate(task.letter))
         for event in task.events:
             services.queues.put(DELIVERIES_QUEUE, _delivery(task, event).encode())
         return _clear(services, row)
     except StorageUnavailable:
         log.warning("The outbox could not be emptied: the sweep will do it.", extra=about(task))
         return row
+
+
+def _record(services: Services, letter: DeadLetter) -> None:
+    services.dead_letters.record(letter)
+    if letter.retried_at is not None:
+        services.dead_letters.retried(letter.client_id, letter.dead_letter_id, letter.retried_at)
 
 
 def _clear(services: Services, row: Row) -> Row:
