@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.errors import StorageUnavailable
@@ -24,9 +25,10 @@ class _Known:
 class QueueBacklog:
     """Backlog: the queue's own count, asked for every two seconds at most, and what was accepted since."""
 
-    def __init__(self, queues: TaskQueue, limit: int) -> None:
+    def __init__(self, queues: TaskQueue, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._queues = queues
         self._limit = limit
+        self._clock = clock
         self._known: dict[str, _Known] = {}
         self._lock = threading.Lock()
 
@@ -44,9 +46,9 @@ class QueueBacklog:
 
     def _looked_up(self, client_id: str) -> tuple[_Known, bool]:
         """What is known, and whether the caller is to ask anew. The others take the old count meanwhile."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
-            known = self._known.setdefault(client_id, _Known(0, 0.0))
+            known = self._known.setdefault(client_id, _Known(0, now))
             stale = known.until <= now
             if stale:
                 known.until = now + KEPT_SECONDS
