@@ -33,9 +33,10 @@ def cancel(services: Services, client_id: str, task_id: str) -> Task:
 
 
 def _stopped(task: Task, now: datetime) -> Task:
-    """The next state. A worker whose lease ran out is not waited for."""
+    """The next state. A worker whose lease ran out is not waited for, unless its work may be visible: then
+    the next claim says that it was lost."""
     if task.status is TaskStatus.RUNNING:
         task = task.to(TaskStatus.CANCELLING, now)
-    if task.status is TaskStatus.CANCELLING and task.leased(now):
+    if task.status is TaskStatus.CANCELLING and (task.committing or task.leased(now)):
         return task
     return task.to(TaskStatus.CANCELLED, now)

@@ -121,13 +121,32 @@ class Lease:
     def commit(self, write: Callable[[], bool]) -> bool:
         """Calls `write`, which makes the work visible and says whether it did. From then on the work wins.
 
-        Raises LeaseLost or Cancelled before it. While it lasts, the task is not abandoned.
+        The row says so first, which proves that it is still ours. Raises LeaseLost, Cancelled or
+        StorageUnavailable before `write`. While that lasts, the task is not abandoned.
         """
         with self._gate:
-            self.check()
+            self._announce()
             self._committed = True
         self._committed = write()
         return self._committed
+
+    def _announce(self) -> None:
+        while True:
+            self.check()
+            try:
+                if self._beat(committing=True):
+                    return
+            except StorageUnavailable:
+                if not self._bears_it():
+                    raise
+
+    def _bears_it(self) -> bool:
+        """Waits a moment: what was worked for is not thrown away for a short outage. False when the lease
+        would end before."""
+        if time.monotonic() + AGAIN_SECONDS > self._valid_until:
+            return False
+        time.sleep(AGAIN_SECONDS)
+        return True
 
     def work_is_done(self) -> None:
         """The handler is through: a wish to cancel comes too late now. Raises LeaseLost."""
@@ -149,17 +168,19 @@ class Lease:
             except RowChanged:
                 self._adopt()
             except StorageUnavailable:
-                # What was worked for is not thrown away for a short outage, as long as the task is ours.
-                if time.monotonic() + AGAIN_SECONDS > self._valid_until:
+                if not self._bears_it():
                     raise
-                time.sleep(AGAIN_SECONDS)
 
     def _keep(self) -> None:
         tick = min(TICK_SECONDS, self._seconds / 4)
         while not self._stop.wait(tick) and time.monotonic() < self._renew_until:
             try:
-                if not self._abandon():
-                    self._beat()
+                with self._gate:
+                    cancelled = self._abandon()
+                    if cancelled is None:
+                        self._beat()
+                if cancelled is not None:
+                    self._abandoned(cancelled)
             except StorageUnavailable:
                 log.warning("The heartbeat could not be written.", extra=about(self._row.task))
             except Exception:
@@ -167,29 +188,31 @@ class Lease:
             if isinstance(self._end, LeaseLost):
                 return
 
-    def _abandon(self) -> bool:
-        """Ends a task whose handler does not stop. False when that is not due, or its work is committed."""
-        if self._asked_at is None or time.monotonic() - self._asked_at < PATIENCE_SECONDS:
-            return False
-        with self._gate:
-            if self._committed:
-                return False
-            try:
-                row = self._tasks.save(self._row, self._row.task.to(TaskStatus.CANCELLED, utc_now()))
-            except RowChanged:
-                self._adopt()
-                return True
-            self._end = Abandoned()
-        self._abandoned(row)
-        return True
-
-    def _beat(self) -> None:
-        started = time.monotonic()
+    def _abandon(self) -> Row | None:
+        """Ends a task whose handler does not stop. None when that is not due, or its work is committed."""
+        if self._asked_at is None or self._committed or self._patient(self._asked_at):
+            return None
         try:
-            self._row = self._tasks.touch(self._row, self._beaten())
-            self._valid_until = started + self._seconds
+            row = self._tasks.save(self._row, self._row.task.to(TaskStatus.CANCELLED, utc_now()))
         except RowChanged:
             self._adopt()
+            return None
+        self._end = Abandoned()
+        return row
+
+    def _patient(self, asked_at: float) -> bool:
+        return time.monotonic() - asked_at < PATIENCE_SECONDS
+
+    def _beat(self, **changes: object) -> bool:
+        """False when somebody else wrote the row."""
+        started = time.monotonic()
+        try:
+            self._row = self._tasks.touch(self._row, self._beaten().model_copy(update=changes))
+        except RowChanged:
+            self._adopt()
+            return False
+        self._valid_until = started + self._seconds
+        return True
 
     def _beaten(self) -> Task:
         task, now = self._row.task, utc_now()

@@ -44,6 +44,7 @@ def _queued(services: Services, task: Task, now: datetime) -> Task:
         attempt=0,
         max_attempts=settings.task_max_attempts,
         failures={},
+        committing=False,
         error=None,
         progress=None,
         started_at=None,

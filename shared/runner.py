@@ -132,10 +132,10 @@ def _steps_aside(services: Services, row: Row, seq: int) -> bool:
 def _ends(services: Services, row: Row) -> bool:
     """A task whose last worker vanished may have nothing left but its end."""
     task = row.task
-    if task.status is TaskStatus.CANCELLING:
+    if task.status is TaskStatus.CANCELLING and not task.committing:
         webhooks.flush(services, services.tasks.save(row, task.to(TaskStatus.CANCELLED, utc_now())))
         return True
-    if task.attempt >= task.max_attempts:
+    if task.status is TaskStatus.CANCELLING or task.attempt >= task.max_attempts:
         settle_lost(services, row)
         return True
     return False
@@ -149,6 +149,7 @@ def _taken(services: Services, task: Task, now: datetime) -> Task:
         attempt=task.attempt + 1,
         owner=f"{os.getpid()}-{secrets.token_hex(6)}",
         lease_until=now + timedelta(seconds=seconds),
+        committing=False,
         check_at=now + timedelta(seconds=seconds),
         started_at=task.started_at or now,
         progress=None,

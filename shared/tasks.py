@@ -129,6 +129,8 @@ class Task(Value):
     """Raised whenever the task is meant to run again; a message with a smaller one is out of date."""
     owner: str | None = None
     lease_until: datetime | None = None
+    committing: bool = False
+    """This attempt may have made its work visible: if it is lost, nobody can say that nothing happened."""
     sequence: int = 0
     """How many events this task has had."""
     events: tuple[Event, ...] = ()

@@ -308,6 +308,37 @@ def test_a_task_whose_worker_is_gone_is_cancelled_at_once(services: MemoryServic
     assert cancel(services, "acme", task.task_id).status is TaskStatus.CANCELLED
 
 
+def test_a_worker_that_is_lost_at_its_commit_is_not_called_cancelled(services: MemoryServices) -> None:
+    task = given(services)
+    held = {"status": TaskStatus.RUNNING, "owner": "dead", "lease_until": utc_now() - timedelta(seconds=1)}
+    change(services, task, attempt=1, committing=True, **held)
+    assert cancel(services, "acme", task.task_id).status is TaskStatus.CANCELLING
+    run_next(services)
+    done = now_of(services, task)
+    assert done.status is TaskStatus.FAILED
+    assert done.error is not None and done.error.code == "worker_lost"
+
+
+def test_a_commit_finds_out_that_the_task_is_somebody_elses(services: MemoryServices) -> None:
+    claimed = time.monotonic()
+    row = services.tasks.insert(given(services).model_copy(update={"task_id": "task-stolen"}))
+    row = services.tasks.save(row, row.task.to(TaskStatus.RUNNING, utc_now(), owner="me"))
+    written: list[bool] = []
+    with Lease(services.tasks, row, 60, claimed_at=claimed, renew_until=claimed + 60) as lease:
+        stolen = change(services, row.task, owner="thief")
+        with pytest.raises(LeaseLost):
+            lease.commit(lambda: written.append(True) or True)
+    assert written == [] and now_of(services, row.task) == stolen
+
+
+def test_a_commit_waits_for_a_short_outage(services: MemoryServices) -> None:
+    services.tasks = OutOfReach()
+    services.tasks.missed_beats = 1
+    task = given(services, committing=0)
+    run_next(services)
+    assert (now_of(services, task).status, now_of(services, task).attempt) == (TaskStatus.SUCCEEDED, 1)
+
+
 def test_a_retried_task_ends_the_old_call_without_a_trace(services: MemoryServices) -> None:
     task = given(services, stubborn=2.5, committing=0)
     thread = threading.Thread(target=run_next, args=(services,))
@@ -490,6 +521,13 @@ class OutOfReach(MemoryTaskStore):
     def __init__(self) -> None:
         super().__init__()
         self.failures = 0
+        self.missed_beats = 0
+
+    def touch(self, row: Row, task: Task) -> Row:
+        if self.missed_beats:
+            self.missed_beats -= 1
+            raise StorageUnavailable
+        return super().save(row, task)
 
     def save(self, row: Row, task: Task) -> Row:
         if self.failures and task.final:
