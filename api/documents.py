@@ -25,7 +25,7 @@ from shared.errors import (
     StorageUnavailable,
 )
 from shared.source import content_type_of
-from shared.submission import Submission, submit
+from shared.submission import Submission, admit, submit
 from shared.tasks import utc_now
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ def upload_document(
     task: Annotated[str | None, Query(max_length=64)] = None,
 ) -> dict[str, Any]:
     """Stores a file. `?task=ingestion` submits a task of that type for it as well."""
+    if task is not None:
+        admit(core, client)  # before the file is stored for nothing
     document, created = _store(core, client, file)
     if not created:
         response.status_code = 200

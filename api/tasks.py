@@ -1,4 +1,4 @@
-"""Tasks: submit, list, look at, wait for, fetch the result of."""
+"""Tasks: submit, list, look at, wait for, fetch the result of, cancel, retry."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from api.access import Client, CoreOf, Cursor, Limit
 from api.shapes import Listing, TaskRequest, TaskShape
 from api.waiting import Watches, etag, seen_by
+from shared.cancellation import cancel
 from shared.core import Core
 from shared.errors import (
     BlobNotFound,
@@ -19,6 +20,7 @@ from shared.errors import (
     TaskCancelled,
     TaskFailed,
 )
+from shared.resubmission import resubmit
 from shared.submission import Submission, submit
 from shared.tasks import Task, TaskStatus
 
@@ -104,10 +106,17 @@ async def get_task(
 
 def find(core: Core, client_id: str, task_id: str) -> Task:
     """Raises NotFound, also for what belongs to another client."""
-    row = core.tasks.get(client_id, task_id) if task_id.replace("-", "").isalnum() else None
+    row = core.tasks.get(client_id, _possible(task_id))
     if row is None:
         raise NotFound("There is no task of this id.")
     return row.task
+
+
+def _possible(task_id: str) -> str:
+    """Raises NotFound for what can be no task's id."""
+    if not task_id.replace("-", "").isalnum():
+        raise NotFound("There is no task of this id.")
+    return task_id
 
 
 @router.get("/tasks/{task_id}/result")
@@ -125,3 +134,19 @@ def get_result(core: CoreOf, client: Client, task_id: str) -> Response:
         return Response(core.blobs.read(task.result_blob), media_type="application/json")
     except BlobNotFound as error:
         raise ResultExpired from error
+
+
+@router.post("/tasks/{task_id}/cancel", status_code=202, response_model=TaskShape)
+def cancel_task(core: CoreOf, client: Client, response: Response, task_id: str) -> dict[str, Any]:
+    """At once while the task waits; within seconds while it runs, unless its work is done first."""
+    task = cancel(core, client, _possible(task_id))
+    location(response, task)
+    return task.public()
+
+
+@router.post("/tasks/{task_id}/retry", status_code=202, response_model=TaskShape)
+def retry_task(core: CoreOf, client: Client, response: Response, task_id: str) -> dict[str, Any]:
+    """Runs a task that failed or was cancelled once more, with all its attempts."""
+    task = resubmit(core, client, _possible(task_id))
+    location(response, task)
+    return task.public()

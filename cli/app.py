@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import doctor, documents, keys, tasks
+from cli import dead_letters, doctor, documents, keys, tasks
 from cli.client import DEFAULT_URL, Failure
 from cli.config import Config
 from cli.output import note, say
@@ -82,8 +82,11 @@ app.command("submit")(tasks.submit)
 app.command("status")(tasks.status)
 app.command("tasks")(tasks.tasks)
 app.command("result")(tasks.result)
+app.command("cancel")(tasks.cancel)
+app.command("retry")(tasks.retry)
 app.command("search")(documents.search)
 app.command("documents")(documents.documents)
+app.add_typer(dead_letters.dead_letters, name="dead-letters")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.webhook_secret, name="webhook-secret")
 app.command("secrets-key")(keys.secrets_key)

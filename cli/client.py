@@ -108,6 +108,17 @@ class Api:
     def result(self, task_id: str) -> Json:
         return self._json("GET", f"/api/tasks/{_part(task_id)}/result")
 
+    def cancel(self, task_id: str) -> Json:
+        """The Task: cancelled, or `cancelling` until its worker has stopped."""
+        return self._json("POST", f"/api/tasks/{_part(task_id)}/cancel")
+
+    def retry(self, task_id: str) -> Json:
+        """The Task, queued again."""
+        return self._json("POST", f"/api/tasks/{_part(task_id)}/retry")
+
+    def dead_letters(self, **query: str | int | None) -> Json:
+        return self._json("GET", "/api/dead-letters", params=_given(query))
+
     def documents(self, **query: str | int | None) -> Json:
         return self._json("GET", "/api/documents", params=_given(query))
 

@@ -1,4 +1,4 @@
-"""`docmill submit`, `status`, `tasks`, `result`."""
+"""`docmill submit`, `status`, `tasks`, `result`, `cancel`, `retry`."""
 
 from __future__ import annotations
 
@@ -137,6 +137,25 @@ def result(context: typer.Context, task_id: TaskId, *, as_json: AsJson = False) 
         say(found["summary"])
     else:
         print_table(("", ""), ((name, _plain(value)) for name, value in found.items()))
+
+
+def cancel(context: typer.Context, task_id: TaskId, *, as_json: AsJson = False) -> None:
+    """Stop a task that is not finished."""
+    with config(context).api() as api:
+        _print_changed(api.cancel(task_id), as_json)
+
+
+def retry(context: typer.Context, task_id: TaskId, *, as_json: AsJson = False) -> None:
+    """Run a task that failed or was cancelled once more."""
+    with config(context).api() as api:
+        _print_changed(api.retry(task_id), as_json)
+
+
+def _print_changed(task: Json, as_json: bool) -> None:
+    if as_json:
+        print_json(task)
+    else:
+        say(f"{task['task_id']}: {task['status']}")
 
 
 def more(page: Json) -> None:

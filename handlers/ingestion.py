@@ -170,18 +170,20 @@ def _publish(build: Build, file: File, text: ConvertedDocument, chunks: int) -> 
     markdown = f"{ctx.client_id}/markdown/{document.document_id}/{build.generation}.md"
     ctx.blobs.put(markdown, text.markdown().encode(), "text/markdown; charset=utf-8")
     ctx.progress("index", 0, 1, "Indexing")
-    active = ctx.documents.activate(
-        ctx.client_id,
-        document.document_id,
-        build.generation,
-        model=ctx.models.embedding_model,
-        chunks=chunks,
-        pages=text.pages,
-        title=text.title,
-        markdown_blob=markdown,
-        size=file.size,
-        sha256=file.sha256,
-        content_type=document.content_type,
+    active = ctx.commit(
+        lambda: ctx.documents.activate(
+            ctx.client_id,
+            document.document_id,
+            build.generation,
+            model=ctx.models.embedding_model,
+            chunks=chunks,
+            pages=text.pages,
+            title=text.title,
+            markdown_blob=markdown,
+            size=file.size,
+            sha256=file.sha256,
+            content_type=document.content_type,
+        )
     )
     if not active:
         _remove(ctx, markdown)

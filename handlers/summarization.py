@@ -158,6 +158,6 @@ def _save(document: Document, summary: str, ctx: Context) -> float:
         model=ctx.models.summary_model,
         created_at=utc_now(),
     )
-    if not ctx.documents.save_summary(ctx.client_id, ctx.task_id, stored):
+    if not ctx.commit(lambda: ctx.documents.save_summary(ctx.client_id, ctx.task_id, stored)):
         raise BlobNotFound("The document was deleted while it was summarised.")
     return round(time.perf_counter() - started, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cached_property
 
 from shared.errors import TaskTimeout
@@ -70,6 +71,9 @@ class Attempt:
         if left <= 0:
             raise TaskTimeout
         return left
+
+    def commit(self, write: Callable[[], bool]) -> bool:
+        return self._lease.commit(write)
 
     def _overall(self, stage: str, done: int, total: int) -> int:
         """Percent of the whole task, 99 at most: only a succeeded task is at 100."""

@@ -1,6 +1,8 @@
-"""Cancelling a task: at once while it waits, by a flag that its worker sees while it runs."""
+"""Cancelling a task: at once while nobody runs it, by a flag that its worker sees while somebody does."""
 
 from __future__ import annotations
+
+from datetime import datetime
 
 from shared import webhooks
 from shared.errors import Conflict, NotFound
@@ -20,12 +22,21 @@ def cancel(services: Services, client_id: str, task_id: str) -> Task:
         task = row.task
         if task.final:
             raise Conflict(f"The task has ended: it is {task.status}.")
-        if task.status is TaskStatus.CANCELLING:
+        after = _stopped(task, utc_now())
+        if after == task:
             return task
-        running = task.status is TaskStatus.RUNNING
-        wanted = TaskStatus.CANCELLING if running else TaskStatus.CANCELLED
         try:
-            saved = services.tasks.save(row, task.to(wanted, utc_now()))
+            saved = services.tasks.save(row, after)
         except RowChanged:
             continue
         return webhooks.flush(services, saved).task
+
+
+def _stopped(task: Task, now: datetime) -> Task:
+    """The next state. A worker whose lease ran out is not waited for, unless its work may be visible: then
+    the next claim says that it was lost."""
+    if task.status is TaskStatus.RUNNING:
+        task = task.to(TaskStatus.CANCELLING, now)
+    if task.status is TaskStatus.CANCELLING and (task.committing or task.leased(now)):
+        return task
+    return task.to(TaskStatus.CANCELLED, now)

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from shared.backlog import QueueBacklog
 from shared.errors import DocmillError
 from shared.names import all_queues
 from shared.ports import (
+    Backlog,
     BlobStore,
     Converter,
     DeadLetterStore,
@@ -139,6 +141,11 @@ class Core:
         from shared.storage.queues import AzureTaskQueue
 
         return self._part("queues", lambda: AzureTaskQueue(queue_service(self.settings)))
+
+    @property
+    def backlog(self) -> Backlog:
+        limit = self.settings.max_queued_tasks_per_client
+        return self._part("backlog", lambda: QueueBacklog(self.queues, limit))
 
     @property
     def documents(self) -> DocumentStore:

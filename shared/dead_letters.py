@@ -27,6 +27,8 @@ def record(services: Services, letter: DeadLetter) -> None:
     due = letter.dead_lettered_at + KEPT
     services.tasks.remind(letter.client_id, Expiry(due=due, kind="letter", id=letter.dead_letter_id))
     services.dead_letters.record(letter)
+    if letter.retried_at is not None:
+        services.dead_letters.retried(letter.client_id, letter.dead_letter_id, letter.retried_at)
 
 
 def letter_of_message(

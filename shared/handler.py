@@ -12,7 +12,7 @@ It raises errors of `shared.errors`; the runner decides what becomes of the task
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from pydantic import BaseModel
@@ -48,6 +48,13 @@ class Context(Protocol):
 
     def remaining(self) -> float:
         """Seconds until the deadline of this attempt; raises like `progress` when there are none."""
+
+    def commit(self, write: Callable[[], bool]) -> bool:
+        """Calls `write`, the one call that makes the work visible; gives its answer, whether it did.
+
+        A checkpoint before it. After it the work wins: a wish to cancel comes too late, and is not raised
+        any more.
+        """
 
 
 class Handler(Protocol):

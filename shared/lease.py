@@ -4,6 +4,11 @@ The thread alone writes the row while the task runs: every tick it merges heartb
 the last ETag, and so sees whether somebody asked to cancel. Another owner in the row, or a lease that ran
 out by our own clock (the process was stopped, storage was gone), means that the task is no longer ours:
 nothing more may be written, anywhere.
+
+A handler that was asked to stop and is in a call that it cannot leave is abandoned: the thread itself writes
+`cancelled`, and the handler, when it comes back, finds its lease lost. The commit is the fence: either the
+thread abandons the task and a commit that comes later is refused, or the commit comes first and the work
+wins. `_gate` decides which.
 """
 
 from __future__ import annotations
@@ -20,7 +25,9 @@ from shared.ports import Row, RowChanged, TaskStore
 from shared.tasks import Progress, Task, TaskStatus, utc_now
 
 log = logging.getLogger(__name__)
-TICK_SECONDS = 2.0
+TICK_SECONDS = 1.0
+PATIENCE_SECONDS = 0.9
+"""A handler has this long to reach a checkpoint once it is to stop. With two ticks it makes less than 3 s."""
 AGAIN_SECONDS = 1.0
 
 
@@ -32,6 +39,10 @@ class LeaseLost(Stopped):
     """Somebody else has the task."""
 
 
+class Abandoned(LeaseLost):
+    """The task was ended as cancelled while the handler was in a call that could not be interrupted."""
+
+
 class Cancelled(Stopped):
     """The client asked to stop."""
 
@@ -40,10 +51,18 @@ class Lease:
     """Used as a context manager around the handler; `finish` writes the task's last state."""
 
     def __init__(
-        self, tasks: TaskStore, row: Row, seconds: float, *, claimed_at: float, renew_until: float
+        self,
+        tasks: TaskStore,
+        row: Row,
+        seconds: float,
+        *,
+        claimed_at: float,
+        renew_until: float,
+        abandoned: Callable[[Row], object] = lambda row: row,
     ) -> None:
         """Monotonic times: `claimed_at` just before the claim was written; after `renew_until` the lease is
-        let go, so that a handler that hangs does not keep its task for ever."""
+        let go, so that a handler that hangs does not keep its task for ever. `abandoned` is told, in the
+        thread, of the row that it ended as cancelled."""
         self._tasks = tasks
         self._row = row
         self._owner = row.task.owner
@@ -52,6 +71,10 @@ class Lease:
         self._renew_until = renew_until
         self._progress = row.task.progress
         self._end: Stopped | None = None
+        self._abandoned = abandoned
+        self._asked_at: float | None = None
+        self._committed = False
+        self._gate = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
@@ -80,15 +103,56 @@ class Lease:
     def check(self) -> None:
         """Raises LeaseLost or Cancelled when this attempt is over."""
         self.check_held()
-        if self._end is not None:
+        if self._end is not None and not self._committed:
             raise self._end
 
     def check_held(self) -> None:
         """Raises LeaseLost alone: for work that is done, which a wish to cancel comes too late for."""
-        if time.monotonic() > self._valid_until:
+        if time.monotonic() > self._valid_until and not isinstance(self._end, LeaseLost):
             self._end = LeaseLost()
         if isinstance(self._end, LeaseLost):
             raise self._end
+
+    @property
+    def committed(self) -> bool:
+        """Whether the work can be seen, or may be: a commit without an answer counts."""
+        return self._committed
+
+    def commit(self, write: Callable[[], bool]) -> bool:
+        """Calls `write`, which makes the work visible and says whether it did. From then on the work wins.
+
+        The row says so first, which proves that it is still ours. Raises LeaseLost, Cancelled or
+        StorageUnavailable before `write`. While that lasts, the task is not abandoned.
+        """
+        with self._gate:
+            self._announce()
+            self._committed = True
+        self._committed = write()
+        return self._committed
+
+    def _announce(self) -> None:
+        while True:
+            self.check()
+            try:
+                if self._beat(committing=True):
+                    return
+            except StorageUnavailable:
+                if not self._bears_it():
+                    raise
+
+    def _bears_it(self) -> bool:
+        """Waits a moment: what was worked for is not thrown away for a short outage. False when the lease
+        would end before."""
+        if time.monotonic() + AGAIN_SECONDS > self._valid_until:
+            return False
+        time.sleep(AGAIN_SECONDS)
+        return True
+
+    def work_is_done(self) -> None:
+        """The handler is through: a wish to cancel comes too late now. Raises LeaseLost."""
+        with self._gate:
+            self.check_held()
+            self._committed = True
 
     def finish(self, transition: Callable[[Task], Task]) -> Row:
         """Stops the thread and writes the state that `transition` makes of the row as it is then.
@@ -104,30 +168,51 @@ class Lease:
             except RowChanged:
                 self._adopt()
             except StorageUnavailable:
-                # What was worked for is not thrown away for a short outage, as long as the task is ours.
-                if time.monotonic() + AGAIN_SECONDS > self._valid_until:
+                if not self._bears_it():
                     raise
-                time.sleep(AGAIN_SECONDS)
 
     def _keep(self) -> None:
         tick = min(TICK_SECONDS, self._seconds / 4)
         while not self._stop.wait(tick) and time.monotonic() < self._renew_until:
             try:
-                self._beat()
+                with self._gate:
+                    cancelled = self._abandon()
+                    if cancelled is None:
+                        self._beat()
+                if cancelled is not None:
+                    self._abandoned(cancelled)
             except StorageUnavailable:
                 log.warning("The heartbeat could not be written.", extra=about(self._row.task))
             except Exception:
                 log.exception("The heartbeat failed.", extra=about(self._row.task))
-            if self._end is not None:
+            if isinstance(self._end, LeaseLost):
                 return
 
-    def _beat(self) -> None:
-        started = time.monotonic()
+    def _abandon(self) -> Row | None:
+        """Ends a task whose handler does not stop. None when that is not due, or its work is committed."""
+        if self._asked_at is None or self._committed or self._patient(self._asked_at):
+            return None
         try:
-            self._row = self._tasks.touch(self._row, self._beaten())
-            self._valid_until = started + self._seconds
+            row = self._tasks.save(self._row, self._row.task.to(TaskStatus.CANCELLED, utc_now()))
         except RowChanged:
             self._adopt()
+            return None
+        self._end = Abandoned()
+        return row
+
+    def _patient(self, asked_at: float) -> bool:
+        return time.monotonic() - asked_at < PATIENCE_SECONDS
+
+    def _beat(self, **changes: object) -> bool:
+        """False when somebody else wrote the row."""
+        started = time.monotonic()
+        try:
+            self._row = self._tasks.touch(self._row, self._beaten().model_copy(update=changes))
+        except RowChanged:
+            self._adopt()
+            return False
+        self._valid_until = started + self._seconds
+        return True
 
     def _beaten(self) -> Task:
         task, now = self._row.task, utc_now()
@@ -150,3 +235,4 @@ class Lease:
         self._row = found
         if found.task.status is TaskStatus.CANCELLING:
             self._end = Cancelled()
+            self._asked_at = self._asked_at or time.monotonic()

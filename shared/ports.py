@@ -458,6 +458,9 @@ class DeadLetterStore(Protocol):
     def record(self, letter: DeadLetter) -> None:
         """Idempotent by id."""
 
+    def retried(self, client_id: str, dead_letter_id: str, now: datetime) -> bool:
+        """Notes that its task runs again; the first time counts. False when there is no such letter."""
+
     def page(self, client_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
         """Newest first."""
 
@@ -466,6 +469,16 @@ class DeadLetterStore(Protocol):
 
     def count_open(self, client_id: str) -> int:
         """Those not retried; counting stops at 1,000."""
+
+
+class Backlog(Protocol):
+    """About how many tasks of a client wait, without a look at each of them."""
+
+    def full(self, client_id: str) -> bool:
+        """Whether no more are taken. A queue out of reach refuses nobody."""
+
+    def accepted(self, client_id: str) -> None:
+        """One more waits."""
 
 
 class Lock(Protocol):
@@ -504,6 +517,8 @@ class Services(Protocol):
     def secrets(self) -> SecretStore: ...
     @property
     def dead_letters(self) -> DeadLetterStore: ...
+    @property
+    def backlog(self) -> Backlog: ...
     @property
     def lock(self) -> Lock: ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from shared.errors import ONCE, DocmillError
+from shared.errors import DocmillError
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,17 @@ class RetryPolicy:
         attempt: int,
         max_attempts: int,
         *,
-        previous: str | None = None,
+        met: int = 0,
         roll: float | None = None,
     ) -> float | None:
         """Seconds until the next attempt, or None to give up.
 
-        `attempt` counts from 1 and is the one that just failed; `previous` is the error code of the one
-        before it; `roll` in [0, 1) is the jitter, drawn when not given. A provider's `retry_after` is the
-        least we wait.
+        `attempt` counts from 1 and is the one that just failed; `met` is how many attempts before it met
+        the same error, whatever came between; `roll` in [0, 1) is the jitter, drawn when not given. A
+        provider's `retry_after` is the least we wait, up to `cap`: what it asks beyond that is asked again
+        by the next attempt.
         """
-        if attempt >= max_attempts or not error.retryable:
-            return None
-        if error.retries == ONCE and previous == error.code:
+        if attempt >= max_attempts or met >= error.retries:
             return None
         ceiling = min(self.cap, self.base * 2.0 ** (attempt - 1))
         jitter = random.random() if roll is None else roll  # noqa: S311 - spreading load, not a secret

@@ -26,7 +26,7 @@ from shared.errors import (
     UnknownTaskType,
     WorkerLost,
 )
-from shared.lease import Cancelled, Lease, LeaseLost
+from shared.lease import Abandoned, Cancelled, Lease, LeaseLost
 from shared.logs import about
 from shared.messages import TaskMessage, derived_task_id
 from shared.ports import (
@@ -132,10 +132,10 @@ def _steps_aside(services: Services, row: Row, seq: int) -> bool:
 def _ends(services: Services, row: Row) -> bool:
     """A task whose last worker vanished may have nothing left but its end."""
     task = row.task
-    if task.status is TaskStatus.CANCELLING:
+    if task.status is TaskStatus.CANCELLING and not task.committing:
         webhooks.flush(services, services.tasks.save(row, task.to(TaskStatus.CANCELLED, utc_now())))
         return True
-    if task.attempt >= task.max_attempts:
+    if task.status is TaskStatus.CANCELLING or task.attempt >= task.max_attempts:
         settle_lost(services, row)
         return True
     return False
@@ -149,6 +149,7 @@ def _taken(services: Services, task: Task, now: datetime) -> Task:
         attempt=task.attempt + 1,
         owner=f"{os.getpid()}-{secrets.token_hex(6)}",
         lease_until=now + timedelta(seconds=seconds),
+        committing=False,
         check_at=now + timedelta(seconds=seconds),
         started_at=task.started_at or now,
         progress=None,
@@ -157,7 +158,8 @@ def _taken(services: Services, task: Task, now: datetime) -> Task:
 
 def settle_lost(services: Services, row: Row) -> None:
     """The end of a task whose workers vanished, as often as attempts are allowed. Raises RowChanged."""
-    webhooks.flush(services, services.tasks.save(row, _failed(row.task, WorkerLost(), dead=True)))
+    lost = _Failure(row.task, WorkerLost(), stage=None)
+    webhooks.flush(services, services.tasks.save(row, _failed(row.task, lost)))
 
 
 def _attempt(services: Services, row: Row, claimed_at: float) -> None:
@@ -166,11 +168,25 @@ def _attempt(services: Services, row: Row, claimed_at: float) -> None:
     settings = services.settings
     renew_until = claimed_at + settings.task_timeout_seconds + GRACE_SECONDS
     seconds = settings.task_lease_seconds
-    with Lease(services.tasks, row, seconds, claimed_at=claimed_at, renew_until=renew_until) as lease:
+    with Lease(
+        services.tasks,
+        row,
+        seconds,
+        claimed_at=claimed_at,
+        renew_until=renew_until,
+        abandoned=lambda cancelled: _abandoned(services, cancelled),
+    ) as lease:
         try:
             _end(services, lease, task)
+        except Abandoned:
+            log.info("The call that was abandoned has ended: nothing of it is kept.", extra=about(task))
         except LeaseLost:
             log.warning("The lease was lost: nothing more is written.", extra=about(task))
+
+
+def _abandoned(services: Services, row: Row) -> None:
+    log.info("Cancelled, in the middle of a call.", extra=about(row.task))
+    webhooks.flush(services, row)
 
 
 def _end(services: Services, lease: Lease, task: Task) -> None:
@@ -180,6 +196,7 @@ def _end(services: Services, lease: Lease, task: Task) -> None:
         handler = handlers.load(task.task_type)
         attempt = Attempt(services, lease, task, handler)
         result = handler.run(submission.parsed(handler, task.payload), attempt)
+        lease.work_is_done()
         blob = _store(services, lease, task, result)
     except Cancelled:
         row = lease.finish(lambda now_task: now_task.to(TaskStatus.CANCELLED, utc_now()))
@@ -220,7 +237,7 @@ def _known(error: Exception, task: Task) -> DocmillError:
 
 @dataclass(frozen=True)
 class _Failure:
-    """`task` as it was claimed: its `error` is still that of the attempt before."""
+    """`task` as it was claimed: its `failures` are those of the attempts before."""
 
     task: Task
     error: DocmillError
@@ -228,12 +245,12 @@ class _Failure:
 
     @property
     def delay(self) -> float | None:
-        previous = self.task.error.code if self.task.error else None
-        return POLICY.delay(self.error, self.task.attempt, self.task.max_attempts, previous=previous)
+        met = self.task.failures.get(self.error.code, 0)
+        return POLICY.delay(self.error, self.task.attempt, self.task.max_attempts, met=met)
 
     @property
     def dead(self) -> bool:
-        if isinstance(self.error, InvalidPayload | UnknownTaskType):
+        if isinstance(self.error, InvalidPayload | UnknownTaskType | WorkerLost):
             return True
         return POLICY.exhausted(self.error, self.task.attempt, self.task.max_attempts)
 
@@ -242,18 +259,25 @@ def _fail(services: Services, lease: Lease, failure: _Failure) -> Row:
     error, delay, about_it = failure.error, failure.delay, about(failure.task)
     if delay is None:
         log.warning("Failed: %s: %s", error.code, error.message, extra=about_it)
-        return lease.finish(lambda task: _failed(task, error, dead=failure.dead, stage=failure.stage))
+        return lease.finish(lambda task: _unless_cancelled(lease, task) or _failed(task, failure))
     log.warning("Attempt failed: %s: %s Next in %.0f s.", error.code, error.message, delay, extra=about_it)
-    row = lease.finish(lambda task: _retrying(task, error, delay, failure.stage))
+    row = lease.finish(lambda task: _unless_cancelled(lease, task) or _retrying(task, failure, delay))
     if row.task.status is TaskStatus.RETRYING:
         submission.enqueue(services, row.task, delay=delay)
     return row
 
 
-def _retrying(task: Task, error: DocmillError, delay: float, stage: str | None) -> Task:
-    now = utc_now()
+def _unless_cancelled(lease: Lease, task: Task) -> Task | None:
+    """A task that was to be cancelled ends so whatever it met, unless something of it can be seen already."""
+    if task.status is not TaskStatus.CANCELLING or lease.committed:
+        return None
+    return task.to(TaskStatus.CANCELLED, utc_now())
+
+
+def _retrying(task: Task, failure: _Failure, delay: float) -> Task:
     if task.status is TaskStatus.CANCELLING:
-        return task.to(TaskStatus.CANCELLED, now)
+        return _failed(task, failure)
+    now, error = utc_now(), failure.error
     due = now + timedelta(seconds=delay)
     return task.to(
         TaskStatus.RETRYING,
@@ -261,17 +285,16 @@ def _retrying(task: Task, error: DocmillError, delay: float, stage: str | None) 
         seq=task.seq + 1,
         next_attempt_at=due,
         check_at=due + timedelta(seconds=30),
-        error=_error(task, error, stage),
+        error=_error(task, error, failure.stage),
+        failures={**task.failures, error.code: task.failures.get(error.code, 0) + 1},
     )
 
 
-def _failed(task: Task, error: DocmillError, *, dead: bool, stage: str | None = None) -> Task:
-    now = utc_now()
-    if task.status is TaskStatus.CANCELLING and not isinstance(error, WorkerLost):
-        return task.to(TaskStatus.CANCELLED, now)
-    told = task.model_copy(update={"dead_lettered": dead, "error": _error(task, error, stage)})
+def _failed(task: Task, failure: _Failure) -> Task:
+    now, error = utc_now(), _error(task, failure.error, failure.stage)
+    told = task.model_copy(update={"dead_lettered": failure.dead, "error": error})
     failed = told.to(TaskStatus.FAILED, now)
-    if not dead:
+    if not failure.dead:
         return failed
     return failed.model_copy(update={"letter": letter_of_task(failed, now).model_dump(mode="json")})
 

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 import handlers
-from shared.errors import Conflict, IdempotencyConflict, StorageUnavailable, Unavailable
+from shared.errors import Conflict, IdempotencyConflict, RateLimited, StorageUnavailable, Unavailable
 from shared.handler import Handler
 from shared.logs import about
 from shared.messages import LARGE_PAYLOAD_BYTES, TaskMessage, invalid_payload, payload_size
@@ -25,6 +25,7 @@ from shared.ports import IdempotencyRecord, RowExists, Services
 from shared.tasks import Task, new_task, utc_now
 
 log = logging.getLogger(__name__)
+RETRY_AFTER_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,27 @@ class Accepted:
 
 
 def submit(services: Services, client_id: str, submission: Submission) -> Accepted:
-    """Raises UnknownTaskType, InvalidPayload, PayloadTooLarge, IdempotencyConflict, Unavailable."""
+    """Raises UnknownTaskType, InvalidPayload, PayloadTooLarge, IdempotencyConflict, RateLimited,
+    Unavailable."""
     payload = validate(services, submission.task_type, submission.payload, submission.webhook_url)
     task = accepted_task(services, client_id, submission, payload)
     record = _record(submission, task)
+    admit(services, client_id, record)
     try:
         row = services.tasks.insert(task, record)
     except RowExists:
         return _repeated(services, client_id, submission, record)
     enqueue(services, row.task)
+    services.backlog.accepted(client_id)
     return Accepted(row.task, created=True)
+
+
+def admit(services: Services, client_id: str, record: IdempotencyRecord | None = None) -> None:
+    """Raises RateLimited while too many tasks of this client wait; not for a request that is repeated."""
+    if not services.backlog.full(client_id):
+        return
+    if record is None or services.tasks.idempotency(client_id, record.key_hash) is None:
+        raise RateLimited(retry_after=RETRY_AFTER_SECONDS)
 
 
 def validate(

@@ -142,6 +142,8 @@ class Task(Value):
     """Raised whenever the task is meant to run again; a message with a smaller one is out of date."""
     owner: str | None = None
     lease_until: datetime | None = None
+    committing: bool = False
+    """This attempt may have made its work visible: if it is lost, nobody can say that nothing happened."""
     sequence: int = 0
     """How many events this task has had."""
     events: tuple[Event, ...] = ()
@@ -151,6 +153,8 @@ class Task(Value):
     check_at: datetime
     """When the sweep looks at this task, unless it is final and told."""
     checks: int = 0
+    failures: dict[str, int] = {}
+    """How many attempts each error code has ended since the task was queued."""
     expired: bool = False
     """The result was removed because its time was up."""
     traceparent: str | None = None

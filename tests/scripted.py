@@ -16,7 +16,8 @@ STAGES = {"work": 100}
 class Payload(BaseModel):
     """`errors`: the error class that each attempt raises; after the last it succeeds.
 
-    `seconds` of work with checkpoints, then `stubborn` ones without.
+    `seconds` of work with checkpoints, then `stubborn` ones without, then a commit that takes `committing`
+    ones and says what `commit` says, or breaks when that is None.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -24,6 +25,8 @@ class Payload(BaseModel):
     errors: list[str] = []
     seconds: float = 0
     stubborn: float = 0
+    committing: float | None = None
+    commit: bool | None = True
     retry_after: float | None = None
 
 
@@ -39,9 +42,18 @@ def run(payload: Payload, ctx: Context) -> Result:
         ctx.progress("work", 0, 1, "Working")
     ctx.progress("work", 1, 1, "Worked")
     time.sleep(payload.stubborn)
+    if payload.committing is not None and not ctx.commit(lambda: _commit(payload)):
+        raise errors.IndexUnavailable("refused")
     if ctx.attempt <= len(payload.errors):
         raise _error(payload.errors[ctx.attempt - 1], payload.retry_after)
     return Result(attempt=ctx.attempt)
+
+
+def _commit(payload: Payload) -> bool:
+    time.sleep(payload.committing or 0)
+    if payload.commit is None:
+        raise errors.IndexUnavailable("no answer")
+    return payload.commit
 
 
 def _error(name: str, retry_after: float | None) -> Exception:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import handlers
+from shared.backlog import QueueBacklog
 from shared.ports import Sent
 from shared.settings import Settings, read_settings
 from shared.storage.memory import (
@@ -49,6 +50,9 @@ class MemoryServices:
     secrets: MemorySecretStore = field(default_factory=MemorySecretStore)
     dead_letters: MemoryDeadLetterStore = field(default_factory=MemoryDeadLetterStore)
     sender: RecordingSender = field(default_factory=RecordingSender)
+
+    def __post_init__(self) -> None:
+        self.backlog = QueueBacklog(self.queues, self.settings.max_queued_tasks_per_client)
 
     @property
     def lock(self) -> MemoryBlobStore:

@@ -287,6 +287,15 @@ class MemoryDeadLetterStore:
     def record(self, letter: DeadLetter) -> None:
         self._letters[letter.client_id].setdefault(letter.dead_letter_id, letter)
 
+    def retried(self, client_id: str, dead_letter_id: str, now: datetime) -> bool:
+        letter = self._letters[client_id].get(dead_letter_id)
+        if letter is None:
+            return False
+        if letter.retried_at is None:
+            after = letter.model_copy(update={"retried_at": now})
+            self._letters[client_id][dead_letter_id] = after
+        return True
+
     def page(self, client_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
         letters = list(self._letters[client_id].values())
         letters.sort(key=lambda letter: letter.dead_lettered_at, reverse=True)

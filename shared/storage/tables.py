@@ -294,13 +294,7 @@ class AzureDeadLetterStore:
 
     def record(self, letter: DeadLetter) -> None:
         """Two rows: `D|id` makes a repetition harmless, `L|time|id` is what is listed."""
-        body = letter.model_dump_json()
-        listed = {
-            "PartitionKey": letter.client_id,
-            "RowKey": f"L|{inverted(letter.dead_lettered_at)}|{letter.dead_letter_id}",
-            "letter": body,
-            "open": letter.retried_at is None,
-        }
+        listed = _listed_letter(letter)
         once = {
             "PartitionKey": letter.client_id,
             "RowKey": f"D|{letter.dead_letter_id}",
@@ -311,6 +305,22 @@ class AzureDeadLetterStore:
                 self._table.submit_transaction([("create", once), ("create", listed)])
         except RowExists:
             return
+
+    def retried(self, client_id: str, dead_letter_id: str, now: datetime) -> bool:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            with storage_errors():
+                once = self._table.get_entity(client_id, f"D|{dead_letter_id}")
+                listed = self._table.get_entity(client_id, once["listed"])
+                letter = DeadLetter.model_validate_json(listed["letter"])
+                if letter.retried_at is None:
+                    # An update, not an upsert: a letter that expires meanwhile does not come back. Whoever
+                    # else writes it writes the same but for the time.
+                    self._table.update_entity(_listed_letter(letter.model_copy(update={"retried_at": now})))
+        except ResourceNotFoundError:
+            return False
+        return True
 
     def page(self, client_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
         start = read_cursor(cursor) if cursor else "L|"
@@ -345,6 +355,15 @@ class AzureDeadLetterStore:
                 query, parameters=values, results_per_page=limit, select=select
             )
             return [dict(entity) for entity in islice(pages, limit)]
+
+
+def _listed_letter(letter: DeadLetter) -> Entity:
+    return {
+        "PartitionKey": letter.client_id,
+        "RowKey": f"L|{inverted(letter.dead_lettered_at)}|{letter.dead_letter_id}",
+        "letter": letter.model_dump_json(),
+        "open": letter.retried_at is None,
+    }
 
 
 def _entities(task: Task) -> list[Entity]:

@@ -381,6 +381,20 @@ class TestDeadLetters:
         stores.dead_letters.record(old)
         assert stores.dead_letters.count_open(client) == 2
 
+    def test_a_letter_is_retried_once(self, stores: Stores, client: str) -> None:
+        for number in range(2):
+            stores.dead_letters.record(letter(client, number))
+        later = NOW + timedelta(hours=1)
+        assert stores.dead_letters.retried(client, "dl-0", later)
+        assert stores.dead_letters.retried(client, "dl-0", later + timedelta(hours=1))
+        assert not stores.dead_letters.retried(client, "dl-9", later)
+        assert not stores.dead_letters.retried("other-client", "dl-0", later)
+        stores.dead_letters.record(letter(client, 0))  # a repetition does not open it again
+        found = stores.dead_letters.page(client).items
+        assert [item.retried_at for item in found] == [None, later]
+        assert found[1].model_copy(update={"retried_at": None}) == letter(client, 0)
+        assert stores.dead_letters.count_open(client) == 1
+
 
 def test_an_account_out_of_reach_is_our_own_error(free_port: int) -> None:
     endpoint = f"http://127.0.0.1:{free_port}/devstoreaccount1"

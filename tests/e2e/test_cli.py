@@ -75,6 +75,21 @@ def test_a_file_that_cannot_be_read_is_1(run: Run, tmp_path: Path) -> None:
     assert "failed" in sent.stderr
 
 
+def test_a_failed_task_is_retried_and_cannot_be_cancelled(run: Run, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pdf"
+    broken.write_bytes(b"%PDF-1.7\nnor is this")
+    run("submit", str(broken), "--wait")
+    tasks = json.loads(run("tasks", "--status", "failed", "--limit", "1", "--json").stdout)
+    name = tasks["items"][0]["task_id"]
+    assert run("cancel", name).exit_code == 2
+    assert run("retry", name).stdout == f"{name}: queued\n"
+    again = run("status", name, "--wait", "--json")
+    assert again.exit_code == 1
+    assert json.loads(again.stdout)["attempt"] == 1
+    assert run("dead-letters", "retry", name).exit_code == 0
+    assert run("dead-letters", "list", "--json").exit_code == 0
+
+
 def test_another_client_sees_nothing_of_it(run: Run, report: str) -> None:
     sent = json.loads(run("submit", report, "--json").stdout)
     other = run("--key-env", "DOCMILL_API_KEY_ACME", "status", sent["task_id"])

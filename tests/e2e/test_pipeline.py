@@ -300,3 +300,27 @@ class TestWebhooks:
             time.sleep(0.5)
             task = default.get(f"/api/tasks/{task['task_id']}")
         assert task["webhook"]["status"] == "failed"
+
+
+class TestCancelling:
+    def test_a_running_ingestion_shows_nothing_and_can_be_retried(self, default: Api) -> None:
+        word = f"quern{secrets.token_hex(6)}"
+        paragraphs = (f"{word} number {number}: the mill grinds rye. " * 12 for number in range(600))
+        document = default.upload("long.txt", unique("\n\n".join(paragraphs)))
+        task = default.submit("ingestion", {"document_id": document["document_id"]})
+        url = f"/api/tasks/{task['task_id']}"
+        while task["status"] == "queued" or (task["progress"] or {}).get("stage") != "embed":
+            task = default.get(url)
+            assert task["status"] in {"queued", "running"}, task
+            time.sleep(0.1)
+        answer = default.http.post(f"{url}/cancel")
+        assert answer.status_code == 202, answer.text
+        asked = time.monotonic()
+        cancelled = default.finished(answer.json())
+        assert cancelled["status"] == "cancelled" and time.monotonic() - asked < 3  # the contract's
+        assert default.search(word, mode="text", document_id=document["document_id"]) == []
+        assert default.get(f"/api/documents/{document['document_id']}")["status"] == "stored"
+        again = default.http.post(f"{url}/retry")
+        assert (again.status_code, again.json()["status"]) == (202, "queued")
+        assert default.http.post(f"{url}/cancel").status_code == 202
+        assert default.finished(default.get(url))["status"] == "cancelled"

@@ -23,6 +23,7 @@ from shared import maintenance
 from shared.core import Core
 from shared.keys import create_key
 from shared.ports import DeadLetter
+from shared.runner import settle_lost
 from shared.settings import read_settings
 from shared.tasks import TaskStatus, new_task, utc_now
 from tests.hosts.http_function import HttpFunction
@@ -107,6 +108,8 @@ class TestAccess:
             ("POST", "/api/tasks"),
             ("GET", "/api/tasks/task-1"),
             ("GET", "/api/tasks/task-1/result"),
+            ("POST", "/api/tasks/task-1/cancel"),
+            ("POST", "/api/tasks/task-1/retry"),
             ("POST", "/api/documents"),
             ("GET", "/api/documents/doc-1/markdown"),
             ("DELETE", "/api/documents/doc-1"),
@@ -333,6 +336,52 @@ class TestQuietTasks:
         core.tasks.touch(row, row.task.model_copy(update={"lease_until": utc_now()}))
         assert http.get(url, headers=quiet).headers["etag"] == before
 
+    def test_a_task_is_cancelled_and_retried(
+        self, http: httpx.Client, core: Core, quiet: dict[str, str], acme: dict[str, str]
+    ) -> None:
+        row = core.tasks.insert(new_task("quiet", "ingestion", {"document_id": "doc-1"}, utc_now()))
+        url = f"/api/tasks/{row.task.task_id}"
+        problem(http.post(f"{url}/retry", headers=quiet), 409, "conflict")
+        for action in ("cancel", "retry"):
+            problem(http.post(f"{url}/{action}", headers=acme), 404, "not_found")
+            for unknown in ("task-unknown", "a'b", "%7C"):
+                answer = http.post(f"/api/tasks/{unknown}/{action}", headers=quiet)
+                problem(answer, 404, "not_found")
+        cancelled = http.post(f"{url}/cancel", headers=quiet)
+        assert (cancelled.status_code, cancelled.json()["status"]) == (202, "cancelled")
+        assert cancelled.headers["location"] == url
+        problem(http.post(f"{url}/cancel", headers=quiet), 409, "conflict")
+        again = http.post(f"{url}/retry", headers=quiet)
+        assert (again.status_code, again.json()["status"], again.json()["attempt"]) == (202, "queued", 0)
+        assert again.json()["task_id"] == row.task.task_id and again.json()["finished_at"] is None
+        problem(http.post(f"{url}/retry", headers=quiet), 409, "conflict")
+
+    def test_a_running_task_is_told_to_stop(
+        self, http: httpx.Client, core: Core, quiet: dict[str, str]
+    ) -> None:
+        row = core.tasks.insert(new_task("quiet", "ingestion", {}, utc_now()))
+        until = utc_now() + timedelta(minutes=1)
+        core.tasks.save(row, row.task.to(TaskStatus.RUNNING, utc_now(), owner="o", lease_until=until))
+        for _ in range(2):
+            answer = http.post(f"/api/tasks/{row.task.task_id}/cancel", headers=quiet)
+            assert (answer.status_code, answer.json()["status"]) == (202, "cancelling")
+
+    def test_a_dead_letter_says_that_its_task_was_retried(
+        self, http: httpx.Client, core: Core, quiet: dict[str, str]
+    ) -> None:
+        row = core.tasks.insert(new_task("quiet", "ingestion", {"document_id": "doc-1"}, utc_now()))
+        settle_lost(core, row)
+        name = row.task.task_id
+
+        def retried() -> list[bool]:
+            items = http.get("/api/dead-letters?limit=200", headers=quiet).json()["items"]
+            return [item["retried_at"] is not None for item in items if item["task_id"] == name]
+
+        assert http.get(f"/api/tasks/{name}", headers=quiet).json()["dead_lettered"]
+        assert retried() == [False]
+        assert http.post(f"/api/tasks/{name}/retry", headers=quiet).json()["dead_lettered"] is False
+        assert retried() == [True]
+
     def test_dead_letters_and_queues(self, http: httpx.Client, core: Core, quiet: dict[str, str]) -> None:
         now = utc_now()
         letter = DeadLetter(
@@ -355,6 +404,29 @@ class TestQuietTasks:
         (queue,) = http.get("/api/health/queues", headers=quiet).json()["queues"]
         assert (queue["client_id"], queue["name"]) == ("quiet", "quiet-tasks")
         assert queue["dead_letters"] >= 1 and queue["depth"] >= 1 and queue["oldest_seconds"] >= 0
+
+
+class TestBackPressure:
+    def test_too_many_tasks_of_one_client(self, core: Core) -> None:
+        few = Core(core.settings.model_copy(update={"max_queued_tasks_per_client": 2}))
+        core.queues.put("crowded-tasks", b"x")
+        key = create_key(core.keys, "crowded", utc_now())[0]
+        few.settings = few.settings.model_copy(update={"client_ids": ("crowded",)})
+        body = {"task_type": "ingestion", "payload": {"document_id": "doc-1"}}
+        once = {"Idempotency-Key": secrets.token_hex(8)}
+        with httpx.Client(
+            transport=HttpFunction(few), base_url="http://test", headers={"X-API-Key": key}
+        ) as http:
+            first = http.post("/api/tasks", json=body, headers=once)
+            assert first.status_code == 202, first.text
+            refused = http.post("/api/tasks", json=body)
+            problem(refused, 429, "rate_limited")
+            assert int(refused.headers["retry-after"]) > 0
+            problem(upload(http, params={"task": "ingestion"}), 429, "rate_limited")
+            assert upload(http).status_code == 201
+            assert http.post("/api/tasks", json=body, headers=once).status_code == 200
+            assert http.post(f"{first.headers['location']}/cancel").status_code == 202
+        few.close()
 
 
 class TestListing:

@@ -329,6 +329,9 @@ MATCH = {
         (["tasks"], "GET /api/tasks", PAGE),
         (["result", "task-1"], "GET /api/tasks/task-1/result", {"document_id": "doc-1", "chunks": 3}),
         (["documents"], "GET /api/documents", {"items": [DOCUMENT], "next_cursor": None}),
+        (["cancel", "task-1"], "POST /api/tasks/task-1/cancel", task("cancelling")),
+        (["retry", "task-1"], "POST /api/tasks/task-1/retry", task("queued")),
+        (["dead-letters", "list"], "GET /api/dead-letters", {"items": [], "next_cursor": None}),
         (["search", "mill"], "POST /api/search", {"matches": [MATCH]}),
     ],
 )
@@ -444,3 +447,66 @@ def test_a_terminal_gets_bars(tmp_path: Path) -> None:
         text = file.read()
     for words in ("a.pdf", "[b]b.pdf", "40%", "100%", "Converted 2/5 pages", "done"):
         assert words in text
+
+
+# --- stopping and running again --------------------------------------------------------------------------
+
+
+def letter(task_id: str | None, reason: str = "out_of_attempts", **members: Any) -> dict[str, Any]:
+    return {
+        "dead_letter_id": f"dl-{task_id}",
+        "task_id": task_id,
+        "task_type": "ingestion",
+        "reason": reason,
+        "error": {"code": "internal", "message": "An unexpected error."},
+        "attempts": 5,
+        "message": "{}",
+        "first_seen_at": "2026-11-22T04:00:00Z",
+        "dead_lettered_at": "2026-11-22T04:00:00Z",
+        "retried_at": None,
+        **members,
+    }
+
+
+def test_a_task_is_cancelled_and_retried(run: Run, service: Service) -> None:
+    service.on("POST /api/tasks/task-1/cancel", (202, task("cancelled")))
+    service.on("POST /api/tasks/task-1/retry", (202, task("queued")))
+    assert run("cancel", "task-1").stdout == "task-1: cancelled\n"
+    assert run("retry", "task-1").stdout == "task-1: queued\n"
+
+
+def test_a_finished_task_cannot_be_cancelled(run: Run, service: Service) -> None:
+    service.on("POST /api/tasks/task-1/cancel", problem(409, "conflict", "The task has ended."))
+    ran = run("cancel", "task-1")
+    assert (ran.exit_code, ran.stderr) == (2, "The task has ended.\n")
+
+
+def test_dead_letters_are_listed(run: Run, service: Service) -> None:
+    service.on("GET /api/dead-letters", (200, {"items": [letter("task-1")], "next_cursor": "abc"}))
+    ran = run("dead-letters", "list")
+    assert "task-1" in ran.stdout and "out_of_attempts" in ran.stdout
+    assert "--cursor abc" in ran.stderr
+
+
+def test_all_dead_letters_are_retried(run: Run, service: Service) -> None:
+    first = [letter("task-1"), letter("task-2", retried_at="2026-11-22T05:00:00Z"), letter(None)]
+    second = [letter("task-1"), letter("task-3", "invalid_message"), letter("task-4"), letter("task-5")]
+    service.on(
+        "GET /api/dead-letters",
+        (200, {"items": first, "next_cursor": "more"}),
+        (200, {"items": second, "next_cursor": None}),
+    )
+    service.on("POST /api/tasks/task-1/retry", (202, task("queued")))
+    service.on("POST /api/tasks/task-4/retry", problem(409, "conflict", "This one is running."))
+    service.on("POST /api/tasks/task-5/retry", (202, task("queued", task_id="task-5")))
+    ran = run("dead-letters", "retry", "--all")
+    assert ran.exit_code == 0
+    assert ran.stdout == "task-1: queued\ntask-5: queued\n"
+    assert "task-4: This one is running." in ran.stderr
+    posted = [route for route, _, _ in service.requests if route.startswith("POST")]
+    assert posted == [f"POST /api/tasks/task-{number}/retry" for number in (1, 4, 5)]
+
+
+@pytest.mark.parametrize("words", [[], ["task-1", "--all"]])
+def test_which_dead_letters_must_be_said(run: Run, words: list[str]) -> None:
+    assert run("dead-letters", "retry", *words).exit_code == 2

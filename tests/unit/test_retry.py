@@ -14,27 +14,25 @@ POLICY = RetryPolicy()
 
 
 @pytest.mark.parametrize(
-    ("error", "attempt", "previous", "delay"),
+    ("error", "attempt", "met", "delay"),
     [
-        (errors.ModelUnavailable(), 1, None, 5),
-        (errors.ModelUnavailable(), 2, "model_unavailable", 10),
-        (errors.ModelUnavailable(), 4, None, 40),
-        (errors.ModelUnavailable(), 5, None, None),
-        (errors.ModelRateLimited(retry_after=60), 1, None, 60),
-        (errors.ModelRateLimited(retry_after=99_999), 1, None, 900),
-        (errors.ConversionCrashed(), 1, None, 5),
-        (errors.ConversionCrashed(), 3, "model_unavailable", 20),
-        (errors.ConversionCrashed(), 2, "conversion_crashed", None),
-        (errors.DocumentCorrupt(), 1, None, None),
-        (errors.ModelRejected(), 1, None, None),
-        (errors.TaskTimeout(), 1, None, 5),
-        (errors.InternalError(), 1, None, 5),
+        (errors.ModelUnavailable(), 1, 0, 5),
+        (errors.ModelUnavailable(), 2, 1, 10),
+        (errors.ModelUnavailable(), 4, 3, 40),
+        (errors.ModelUnavailable(), 5, 4, None),
+        (errors.ModelRateLimited(retry_after=60), 1, 0, 60),
+        (errors.ModelRateLimited(retry_after=99_999), 1, 0, 900),
+        (errors.ConversionCrashed(), 1, 0, 5),
+        (errors.ConversionCrashed(), 3, 0, 20),
+        (errors.ConversionCrashed(), 2, 1, None),
+        (errors.DocumentCorrupt(), 1, 0, None),
+        (errors.ModelRejected(), 1, 0, None),
+        (errors.TaskTimeout(), 1, 0, 5),
+        (errors.InternalError(), 1, 0, 5),
     ],
 )
-def test_the_longest_delay(
-    error: DocmillError, attempt: int, previous: str | None, delay: float | None
-) -> None:
-    assert POLICY.delay(error, attempt, 5, previous=previous, roll=1.0) == delay
+def test_the_longest_delay(error: DocmillError, attempt: int, met: int, delay: float | None) -> None:
+    assert POLICY.delay(error, attempt, 5, met=met, roll=1.0) == delay
 
 
 @given(

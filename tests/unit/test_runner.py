@@ -12,13 +12,15 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from shared import maintenance, runner, webhooks
+from shared.backlog import KEPT_SECONDS, QueueBacklog
 from shared.cancellation import cancel
-from shared.errors import StorageUnavailable
+from shared.errors import Conflict, NotFound, RateLimited, StorageUnavailable
 from shared.lease import Lease, LeaseLost
 from shared.messages import DeliveryMessage, TaskMessage, from_wire, to_wire
 from shared.names import DELIVERIES_QUEUE
-from shared.ports import Received, Row, Sent
-from shared.storage.memory import MemoryTaskStore
+from shared.ports import DeadLetter, Received, Row, Sent
+from shared.resubmission import resubmit
+from shared.storage.memory import MemoryDeadLetterStore, MemoryTaskQueue, MemoryTaskStore
 from shared.submission import Submission, submit
 from shared.tasks import Task, TaskStatus, utc_now
 from tests.services import MemoryServices, memory_services, registered
@@ -251,12 +253,281 @@ def test_a_task_that_was_to_be_cancelled_does_not_end_as_failed(services: Memory
     assert now_of(services, task).status is TaskStatus.CANCELLED
 
 
+def cancelled_while(services: MemoryServices, seconds: float, **script: object) -> tuple[Task, float]:
+    """Cancels a running task after `seconds`; how it ended, and how long after the wish."""
+    task = given(services, webhook_url=URL, **script)
+    thread = threading.Thread(target=run_next, args=(services,))
+    thread.start()
+    time.sleep(seconds)
+    assert cancel(services, "acme", task.task_id).status is TaskStatus.CANCELLING
+    asked = time.monotonic()
+    while not now_of(services, task).final and time.monotonic() < asked + 20:
+        time.sleep(0.02)
+    ended, took = now_of(services, task), time.monotonic() - asked
+    thread.join()
+    assert now_of(services, task).status is ended.status  # whoever came back later changed nothing
+    return now_of(services, task), took
+
+
+@pytest.mark.parametrize("lease", ["2", "60"])
+def test_a_handler_in_a_call_without_checkpoints_is_abandoned(lease: str) -> None:
+    services = memory_services({"TASK_LEASE_SECONDS": lease})
+    done, took = cancelled_while(services, 0.2, stubborn=4, committing=0)
+    assert done.status is TaskStatus.CANCELLED and took < 3
+    assert not done.needs_attention and services.queues.depth(DELIVERIES_QUEUE) == 1
+    assert services.blobs.delete_all("acme/results/") == 0
+
+
+def test_what_an_abandoned_call_fails_with_is_of_no_account(services: MemoryServices) -> None:
+    done, _ = cancelled_while(services, 0.2, stubborn=2.5, errors=["ModelUnavailable"])
+    assert (done.status, done.error) == (TaskStatus.CANCELLED, None)
+    assert services.queues.depth(QUEUE) == 0
+
+
+def test_work_that_is_being_committed_wins(services: MemoryServices) -> None:
+    done, _ = cancelled_while(services, 0.2, committing=3)
+    assert done.status is TaskStatus.SUCCEEDED and done.result_blob is not None
+    assert services.blobs.read(done.result_blob)
+
+
+def test_a_commit_that_was_refused_does_not_win(services: MemoryServices) -> None:
+    done, _ = cancelled_while(services, 0.2, committing=2, commit=False)
+    assert done.status is TaskStatus.CANCELLED
+
+
+def test_a_commit_without_an_answer_is_not_called_cancelled(services: MemoryServices) -> None:
+    done, _ = cancelled_while(services, 0.2, committing=2, commit=None)
+    assert done.status is TaskStatus.FAILED and not done.dead_lettered
+    assert done.error is not None and done.error.code == "index_unavailable"
+
+
+def test_a_task_whose_worker_is_gone_is_cancelled_at_once(services: MemoryServices) -> None:
+    task = given(services)
+    held = {"status": TaskStatus.RUNNING, "owner": "dead", "lease_until": utc_now() - timedelta(seconds=1)}
+    change(services, task, attempt=1, **held)
+    assert cancel(services, "acme", task.task_id).status is TaskStatus.CANCELLED
+
+
+def test_a_worker_that_is_lost_at_its_commit_is_not_called_cancelled(services: MemoryServices) -> None:
+    task = given(services)
+    held = {"status": TaskStatus.RUNNING, "owner": "dead", "lease_until": utc_now() - timedelta(seconds=1)}
+    change(services, task, attempt=1, committing=True, **held)
+    assert cancel(services, "acme", task.task_id).status is TaskStatus.CANCELLING
+    run_next(services)
+    done = now_of(services, task)
+    assert done.status is TaskStatus.FAILED
+    assert done.error is not None and done.error.code == "worker_lost"
+
+
+def test_a_commit_finds_out_that_the_task_is_somebody_elses(services: MemoryServices) -> None:
+    claimed = time.monotonic()
+    row = services.tasks.insert(given(services).model_copy(update={"task_id": "task-stolen"}))
+    row = services.tasks.save(row, row.task.to(TaskStatus.RUNNING, utc_now(), owner="me"))
+    written: list[bool] = []
+    with Lease(services.tasks, row, 60, claimed_at=claimed, renew_until=claimed + 60) as lease:
+        stolen = change(services, row.task, owner="thief")
+        with pytest.raises(LeaseLost):
+            lease.commit(lambda: written.append(True) or True)
+    assert written == [] and now_of(services, row.task) == stolen
+
+
+def test_a_commit_waits_for_a_short_outage(services: MemoryServices) -> None:
+    services.tasks = OutOfReach()
+    services.tasks.missed_beats = 1
+    task = given(services, committing=0)
+    run_next(services)
+    assert (now_of(services, task).status, now_of(services, task).attempt) == (TaskStatus.SUCCEEDED, 1)
+
+
+def test_a_retried_task_ends_the_old_call_without_a_trace(services: MemoryServices) -> None:
+    task = given(services, stubborn=2.5, committing=0)
+    thread = threading.Thread(target=run_next, args=(services,))
+    thread.start()
+    time.sleep(0.2)
+    cancel(services, "acme", task.task_id)
+    while not now_of(services, task).final:
+        time.sleep(0.02)
+    again = resubmit(services, "acme", task.task_id)
+    thread.join()
+    assert now_of(services, task) == again
+
+
+class TestResubmission:
+    def failed(self, services: MemoryServices, **script: object) -> Task:
+        task = given(services, webhook_url=URL, **script)
+        run_next(services)
+        return now_of(services, task)
+
+    def test_it_runs_again_as_if_new(self) -> None:
+        services = memory_services({"TASK_MAX_ATTEMPTS": "1"})
+        failed = self.failed(services, errors=["InternalError"])
+        again = resubmit(services, "acme", failed.task_id)
+        assert (again.status, again.seq, again.attempt) == (TaskStatus.QUEUED, failed.seq + 1, 0)
+        assert (again.error, again.progress, again.finished_at, again.started_at) == (None,) * 4
+        assert not again.dead_lettered and not again.has_outbox
+        assert again.sequence == failed.sequence + 1
+        assert again.webhook is not None and again.webhook.status == "pending"
+        (letter,) = services.dead_letters.page("acme").items
+        assert letter.retried_at is not None and services.dead_letters.count_open("acme") == 0
+        (received,) = services.queues.receive(QUEUE)
+        assert TaskMessage.decode(from_wire(received.text)).seq == again.seq
+
+    def test_each_failure_has_its_letter_and_its_event(self) -> None:
+        services = memory_services({"TASK_MAX_ATTEMPTS": "1"})
+        task = self.failed(services, errors=["InternalError"])
+        resubmit(services, "acme", task.task_id)
+        run_next(services)
+        assert now_of(services, task).status is TaskStatus.FAILED
+        first, second = reversed(services.dead_letters.page("acme").items)
+        assert first.task_id == second.task_id and first.dead_letter_id != second.dead_letter_id
+        assert first.retried_at is not None and second.retried_at is None
+        told = services.queues.receive(DELIVERIES_QUEUE)
+        messages = [DeliveryMessage.decode(from_wire(received.text)) for received in told]
+        assert len({message.webhook_id for message in messages}) == len(messages) == 2
+        assert [json.loads(message.body)["type"] for message in messages] == ["task.failed"] * 2
+        assert messages[0].sequence < messages[1].sequence
+
+    def test_a_cancelled_task_runs_again(self, services: MemoryServices) -> None:
+        task = given(services)
+        cancel(services, "acme", task.task_id)
+        resubmit(services, "acme", task.task_id)
+        run_next_all(services)
+        assert now_of(services, task).status is TaskStatus.SUCCEEDED
+
+    def test_of_many_at_once_one_is_accepted(self, services: MemoryServices) -> None:
+        task = self.failed(services, errors=["DocumentCorrupt"])
+        outcomes: list[str] = []
+
+        def retry() -> None:
+            try:
+                outcomes.append(resubmit(services, "acme", task.task_id).status)
+            except Conflict:
+                outcomes.append("conflict")
+
+        threads = [threading.Thread(target=retry) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["conflict"] * 7 + ["queued"]
+        assert services.queues.depth(QUEUE) == 1
+
+    def test_only_what_failed_or_was_cancelled(self, services: MemoryServices) -> None:
+        task = given(services)
+        with pytest.raises(Conflict):
+            resubmit(services, "acme", task.task_id)
+        run_next(services)
+        with pytest.raises(Conflict):
+            resubmit(services, "acme", task.task_id)
+        with pytest.raises(NotFound):
+            resubmit(services, "acme", "task-unknown")
+
+    def test_what_could_not_be_told_before_is_told_by_the_sweep(self) -> None:
+        services = memory_services({"TASK_MAX_ATTEMPTS": "1"})
+        services.dead_letters = LettersOutOfReach()
+        failed = self.failed(services, errors=["InternalError"])
+        again = resubmit(services, "acme", failed.task_id)
+        assert again.letter is not None and len(again.events) == 1
+        services.dead_letters.broken = False
+        change(services, again, check_at=utc_now())
+        maintenance.sweep(services)
+        (letter,) = services.dead_letters.page("acme").items
+        assert letter.retried_at is not None and not now_of(services, again).has_outbox
+
+    def test_a_queue_out_of_reach_is_left_to_the_sweep(self, services: MemoryServices) -> None:
+        task = self.failed(services, errors=["DocumentCorrupt"])
+        services.queues = broken = BrokenQueue()
+        assert resubmit(services, "acme", task.task_id).status is TaskStatus.QUEUED
+        broken.broken = False
+        change(services, task, check_at=utc_now())
+        maintenance.sweep(services)
+        run_next(services)
+        assert now_of(services, task).status is TaskStatus.FAILED
+
+
+class LettersOutOfReach(MemoryDeadLetterStore):
+    broken = True
+
+    def record(self, letter: DeadLetter) -> None:
+        if self.broken:
+            raise StorageUnavailable
+        super().record(letter)
+
+
+class BrokenQueue(MemoryTaskQueue):
+    broken = True
+
+    def put(self, queue: str, body: bytes, *, delay: float = 0) -> None:
+        if self.broken:
+            raise StorageUnavailable
+        super().put(queue, body, delay=delay)
+
+    def depth(self, queue: str) -> int:
+        if self.broken:
+            raise StorageUnavailable
+        return super().depth(queue)
+
+
+def run_next_all(services: MemoryServices) -> None:
+    for received in services.queues.receive(QUEUE):
+        run_message(services, received)
+        services.queues.delete(QUEUE, received)
+
+
+class TestBackPressure:
+    def test_above_the_limit_nothing_is_accepted(self) -> None:
+        services = memory_services({"MAX_QUEUED_TASKS_PER_CLIENT": "2"})
+        wish = Submission("scripted", {}, idempotency_key="k")
+        first = submit(services, "acme", wish)
+        given(services)
+        with pytest.raises(RateLimited) as refused:
+            given(services)
+        assert refused.value.retry_after
+        again = submit(services, "acme", wish)
+        assert (again.created, again.task.task_id) == (False, first.task.task_id)
+        assert submit(services, "beta", wish).created
+
+    def test_the_depth_is_asked_anew_when_it_is_old(self) -> None:
+        queue = MemoryTaskQueue()
+        now = [0.0]
+        backlog = QueueBacklog(queue, 1, clock=lambda: now[0])
+        assert not backlog.full("acme")
+        queue.put(QUEUE, b"")
+        assert not backlog.full("acme")
+        now[0] = KEPT_SECONDS
+        assert backlog.full("acme")
+
+    def test_a_queue_out_of_reach_refuses_nobody(self) -> None:
+        assert not QueueBacklog(BrokenQueue(), 1).full("acme")
+
+
+def test_a_crash_of_the_converter_is_tried_once_more_whatever_comes_between(
+    services: MemoryServices,
+) -> None:
+    task = given(services, errors=["ConversionCrashed", "TaskTimeout", "ConversionCrashed"])
+    for _ in range(3):
+        waiting = now_of(services, task)
+        change(services, task, next_attempt_at=None)
+        runner.run(services, "acme", TaskMessage.of(waiting).encode(), message_id="x")
+    failed = now_of(services, task)
+    assert (failed.status, failed.attempt, failed.dead_lettered) == (TaskStatus.FAILED, 3, False)
+    assert failed.error is not None and failed.error.code == "conversion_crashed"
+    assert resubmit(services, "acme", task.task_id).failures == {}
+
+
 class OutOfReach(MemoryTaskStore):
     """A store whose next writes fail."""
 
     def __init__(self) -> None:
         super().__init__()
         self.failures = 0
+        self.missed_beats = 0
+
+    def touch(self, row: Row, task: Task) -> Row:
+        if self.missed_beats:
+            self.missed_beats -= 1
+            raise StorageUnavailable
+        return super().save(row, task)
 
     def save(self, row: Row, task: Task) -> Row:
         if self.failures and task.final:
