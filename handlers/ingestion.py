@@ -11,7 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.chunking import chunk
 from shared.documents import Chunk, ConvertedDocument, Document, EmbeddedChunk
-from shared.errors import BlobNotFound, DocmillError, DocumentEmpty, IndexUnavailable, StorageUnavailable
+from shared.errors import (
+    BlobNotFound,
+    DocmillError,
+    DocumentEmpty,
+    IndexUnavailable,
+    StorageUnavailable,
+    TaskTimeout,
+)
 from shared.handler import Context
 from shared.ports import ConversionOptions
 from shared.source import File, SourcePayload, converted, fetched, locate
@@ -195,7 +202,7 @@ def _remove(ctx: Context, blob: str) -> None:
     """A text that nobody is shown any more. Left behind, it goes with its document."""
     try:
         ctx.blobs.delete(blob)
-    except StorageUnavailable:
+    except (StorageUnavailable, TaskTimeout):
         log.warning("A text that is out of date could not be removed.", extra={"client_id": ctx.client_id})
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -31,6 +31,8 @@ class Reply:
     body: bytes | dict[str, Any] = b""
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
+    drip: bool = False
+    """One byte of the body, and then one of white space each half second, for ever."""
 
 
 def error(status: int, code: str | None = None, **headers: str) -> Reply:
@@ -47,13 +49,18 @@ def embeddings(count: int) -> Reply:
 
 
 class ModelServer(ThreadingHTTPServer):
-    """`replies`: answers for the next requests; afterwards it answers as it should."""
+    """`replies`: answers for the next requests (None: as it should); afterwards `always`, or as it should.
+
+    `texts`: how many it has embedded.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.replies: list[Reply] = []
+        self.replies: list[Reply | None] = []
+        self.always: Reply | None = None
+        self.texts = 0
         self.requests: list[Request] = []
         self.released = threading.Event()
 
@@ -78,15 +85,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append(
             Request(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
         )
-        if self.server.replies:
-            self._send(self.server.replies.pop(0))
-        else:
-            self._send(Reply(body=listing or ANSWERS[self.path.removeprefix("/v1")](body)))
+        reply = self.server.replies.pop(0) if self.server.replies else self.server.always
+        if reply is None:
+            reply = Reply(body=listing or ANSWERS[self.path.removeprefix("/v1")](body))
+            self.server.texts += len(body.get("input", ()))
+        self._send(reply)
 
     def _send(self, reply: Reply) -> None:
         if reply.hang:
             self.server.released.wait(30)
             self.close_connection = True
+            return
+        if reply.drip:
+            self._drip()
             return
         data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         self.send_response(reply.status)
@@ -95,6 +106,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _drip(self) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        with suppress(OSError):
+            while not self.server.released.wait(0.5):
+                self.wfile.write(b" ")
 
     def log_message(self, format: str, *args: object) -> None:
         pass
