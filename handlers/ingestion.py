@@ -21,7 +21,7 @@ from shared.errors import (
 )
 from shared.handler import Context
 from shared.ports import ConversionOptions
-from shared.source import File, SourcePayload, converted, fetched, locate
+from shared.source import File, SourcePayload, checkpoint_of, converted, fetched, locate
 
 log = logging.getLogger(__name__)
 STAGES = {"download": 5, "convert": 45, "chunk": 5, "embed": 40, "index": 5}
@@ -70,7 +70,8 @@ def run(payload: Payload, ctx: Context) -> Result:
     generation = ctx.documents.begin(ctx.client_id, document.document_id)
     with fetched(document, ctx) as file:
         laps.end("download")
-        text = converted(file, ConversionOptions(ocr=payload.options.ocr), ctx)
+        options = ConversionOptions(ocr=payload.options.ocr)
+        text = converted(file, options, ctx)
         laps.end("convert")
     chunks = _chunks(text, payload.options.chunk_tokens, ctx)
     laps.end("chunk")
@@ -78,6 +79,7 @@ def run(payload: Payload, ctx: Context) -> Result:
     build.write(chunks)
     laps.end("embed")
     markdown = _publish(build, file, text, len(chunks))
+    checkpoint_of(file, options, ctx).remove()
     laps.end("index")
     return Result(
         document_id=document.document_id,
