@@ -16,6 +16,7 @@ class Proxy:
         self._flowing = True
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
+        self._writers: list[asyncio.StreamWriter] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = 0
 
@@ -43,19 +44,22 @@ class Proxy:
         self._started.set()
         self._loop.run_forever()
         server.close()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0))
+        for writer in self._writers:
+            writer.transport.abort()
+        self._flowing = True
+        self._loop.run_until_complete(self._ended())
         self._loop.close()
 
+    async def _ended(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.CancelledError):
+        self._writers.append(writer)
+        with suppress(OSError):
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
-            back.close()
+            self._writers.append(back)
+            await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
         writer.close()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,7 +69,7 @@ class Proxy:
                     await asyncio.sleep(0.05)
                 writer.write(data)
                 await writer.drain()
-            writer.close()
+        writer.close()
 
 
 @contextmanager
