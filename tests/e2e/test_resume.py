@@ -37,7 +37,7 @@ def core(stack: Stack, model: ModelServer) -> Iterator[Core]:
 def ledger(entries: int, mark: str = "") -> str:
     """Each entry is a chunk of its own."""
     return "\n\n".join(
-        f"Entry {n}{mark} of the mill's ledger. " + "Rye and spelt. " * 12 for n in range(entries)
+        f"Entry {n}{mark}: " + ", ".join(f"sack {n}-{sack}" for sack in range(9)) for n in range(entries)
     )
 
 
@@ -125,16 +125,17 @@ def test_a_converter_that_dies_twice_fails_its_task_and_no_other(core: Core) -> 
 
 
 def kill_converter_at_work(core: Core, task: Task) -> None:
-    until = time.monotonic() + 60
+    """Kills the child once it has worked for a moment on this task."""
+    idle: dict[int, float] = {}
+    until = time.monotonic() + 30
     while time.monotonic() < until:
-        for child in psutil.Process().children():
-            if "shared.providers.conversion.child" in child.cmdline() and working(core, task):
+        running = now_of(core, task).status is TaskStatus.RUNNING
+        for child in psutil.Process().children() if running else ():
+            if "shared.providers.conversion.child" not in child.cmdline():
+                continue
+            used = child.cpu_times().user
+            if used > idle.setdefault(child.pid, used) + 0.2:
                 child.kill()
                 return
         time.sleep(0.02)
     raise AssertionError("nothing was converted")
-
-
-def working(core: Core, task: Task) -> bool:
-    now = now_of(core, task)
-    return bool(now.progress and now.progress.stage in {"download", "convert"})
