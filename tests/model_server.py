@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
 from typing import Any
 
 from shared.providers.extractive import summarize
@@ -51,7 +52,7 @@ def embeddings(count: int) -> Reply:
 class ModelServer(ThreadingHTTPServer):
     """`replies`: answers for the next requests (None: as it should); afterwards `always`, or as it should.
 
-    `texts`: how many it has embedded.
+    `texts`: how many it has embedded. `quick`: embeds by chance, which costs nothing and means nothing.
     """
 
     daemon_threads = True
@@ -61,6 +62,7 @@ class ModelServer(ThreadingHTTPServer):
         self.replies: list[Reply | None] = []
         self.always: Reply | None = None
         self.texts = 0
+        self.quick = False
         self.requests: list[Request] = []
         self.released = threading.Event()
 
@@ -87,7 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
         )
         reply = self.server.replies.pop(0) if self.server.replies else self.server.always
         if reply is None:
-            reply = Reply(body=listing or ANSWERS[self.path.removeprefix("/v1")](body))
+            answers = {**ANSWERS, "/embeddings": _by_chance} if self.server.quick else ANSWERS
+            reply = Reply(body=listing or answers[self.path.removeprefix("/v1")](body))
             self.server.texts += len(body.get("input", ()))
         self._send(reply)
 
@@ -128,6 +131,15 @@ def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
         for index, vector in reversed(list(enumerate(found.vectors)))
     ]
     return {"object": "list", "model": body["model"], "data": data, "usage": {"prompt_tokens": found.tokens}}
+
+
+def _by_chance(body: dict[str, Any]) -> dict[str, Any]:
+    made = [Random(text) for text in body["input"]]
+    data = [
+        {"index": index, "embedding": [chance.uniform(-1, 1) for _ in range(MODEL.dimensions)]}
+        for index, chance in enumerate(made)
+    ]
+    return {"data": data, "usage": {"prompt_tokens": len(data)}}
 
 
 def _completion(body: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tests.model_server import ModelServer, Reply, error, running
 SETTINGS = {
     "CLIENT_IDS": "default",
     "TASK_LEASE_SECONDS": "4",
-    "TASK_TIMEOUT_SECONDS": "15",
+    "TASK_TIMEOUT_SECONDS": "10",
     "MAINTENANCE_SCHEDULE": "*/2 * * * * *",
     "MODEL_PROVIDER": "openai",
     "OPENAI_EMBEDDING_DIMENSIONS": "384",
@@ -43,6 +43,7 @@ def directory() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def world(directory: Path) -> Iterator[World]:
     with running() as model, Stack(directory, ports.ANY) as stack:
+        model.quick = True
         app = App(stack, {**SETTINGS, "OPENAI_BASE_URL": model.url})
         app.start()
         api = Api(app)

@@ -23,6 +23,7 @@ EMBEDDINGS = 64  # texts in one request to a model over HTTP
 @pytest.fixture
 def model() -> Iterator[ModelServer]:
     with running() as server:
+        server.quick = True
         yield server
 
 
