@@ -11,10 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.chunking import chunk
 from shared.documents import Chunk, ConvertedDocument, Document, EmbeddedChunk
-from shared.errors import BlobNotFound, DocmillError, DocumentEmpty, IndexUnavailable, StorageUnavailable
+from shared.errors import (
+    BlobNotFound,
+    DocmillError,
+    DocumentEmpty,
+    IndexUnavailable,
+    StorageUnavailable,
+    TaskTimeout,
+)
 from shared.handler import Context
 from shared.ports import ConversionOptions
-from shared.source import File, SourcePayload, converted, fetched, locate
+from shared.source import File, SourcePayload, checkpoint_of, converted, fetched, locate
 
 log = logging.getLogger(__name__)
 STAGES = {"download": 5, "convert": 45, "chunk": 5, "embed": 40, "index": 5}
@@ -63,7 +70,8 @@ def run(payload: Payload, ctx: Context) -> Result:
     generation = ctx.documents.begin(ctx.client_id, document.document_id)
     with fetched(document, ctx) as file:
         laps.end("download")
-        text = converted(file, ConversionOptions(ocr=payload.options.ocr), ctx)
+        options = ConversionOptions(ocr=payload.options.ocr)
+        text = converted(file, options, ctx)
         laps.end("convert")
     chunks = _chunks(text, payload.options.chunk_tokens, ctx)
     laps.end("chunk")
@@ -71,6 +79,7 @@ def run(payload: Payload, ctx: Context) -> Result:
     build.write(chunks)
     laps.end("embed")
     markdown = _publish(build, file, text, len(chunks))
+    checkpoint_of(file, options, ctx).remove()
     laps.end("index")
     return Result(
         document_id=document.document_id,
@@ -197,7 +206,7 @@ def _remove(ctx: Context, blob: str) -> None:
     """A text that nobody is shown any more. Left behind, it goes with its document."""
     try:
         ctx.blobs.delete(blob)
-    except StorageUnavailable:
+    except (StorageUnavailable, TaskTimeout):
         log.warning("A text that is out of date could not be removed.", extra={"client_id": ctx.client_id})
 
 

@@ -67,6 +67,10 @@ class App:
         )
         self._child.wait_until(self._ready, READY_SECONDS)
 
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.running
+
     def wait(self) -> None:
         """Returns when the app ends by itself."""
         if self._child:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
+from typing import Any, TypeVar, cast
 
+from shared import deadline
 from shared.errors import TaskTimeout
 from shared.handler import Handler
 from shared.lease import Lease
 from shared.ports import BlobStore, Converter, DocumentStore, LanguageModel, Services
 from shared.tasks import Progress, Task
+
+T = TypeVar("T")
+SHOWN = frozenset({"activate", "save_summary", "delete"})
+"""Calls that others see the effect of, and what follows them: a wish to cancel comes too late for these."""
 
 
 class Attempt:
@@ -43,11 +49,11 @@ class Attempt:
 
     @cached_property
     def blobs(self) -> BlobStore:
-        return self._services.blobs
+        return self._watched(self._services.blobs, {"put", "info", "read", "download", *SHOWN})
 
     @cached_property
     def documents(self) -> DocumentStore:
-        return self._services.documents
+        return self._watched(self._services.documents, {"add", "get", "begin", "known", "write", *SHOWN})
 
     @cached_property
     def converter(self) -> Converter:
@@ -55,7 +61,7 @@ class Attempt:
 
     @cached_property
     def models(self) -> LanguageModel:
-        return self._services.models
+        return self._watched(self._services.models, {"embed", "summarize"})
 
     def progress(self, stage: str, done: int, total: int, message: str) -> None:
         self.stage = stage
@@ -67,6 +73,9 @@ class Attempt:
 
     def remaining(self) -> float:
         self._lease.check()
+        return self._left()
+
+    def _left(self) -> float:
         left = self._until - time.monotonic()
         if left <= 0:
             raise TaskTimeout
@@ -74,6 +83,11 @@ class Attempt:
 
     def commit(self, write: Callable[[], bool]) -> bool:
         return self._lease.commit(write)
+
+    def _watched(self, part: T, calls: Collection[str]) -> T:
+        return cast(
+            T, _Watched(part, {name: self._left if name in SHOWN else self.remaining for name in calls})
+        )
 
     def _overall(self, stage: str, done: int, total: int) -> int:
         """Percent of the whole task, 99 at most: only a succeeded task is at 100."""
@@ -83,3 +97,21 @@ class Attempt:
                 return min(99, before + int(share * min(done, total) / max(total, 1)))
             before += share
         return self._percent
+
+
+class _Watched:
+    """A store or model whose calls end with the attempt. `checks`: by name of the call, what ends it."""
+
+    def __init__(self, part: object, checks: dict[str, Callable[[], float]]) -> None:
+        self._part = part
+        self._checks = checks
+
+    def __getattr__(self, name: str) -> Any:
+        found, check = getattr(self._part, name), self._checks.get(name)
+        if check is None:
+            return found
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            return deadline.watched(lambda: found(*arguments, **named), check)
+
+        return call

@@ -304,6 +304,10 @@ class ConversionOptions(Value):
 
 
 class Converter(Protocol):
+    @property
+    def version(self) -> str:
+        """Another one may make another text of the same file."""
+
     def detect(self, path: Path, filename: str) -> str:
         """The format by content (`pdf`, `docx`, ...), whatever the name says.
 

@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared import scratch
+from shared.checkpoints import Checkpoint
 from shared.documents import ConvertedDocument, Document, document_id_of_blob
 from shared.errors import BlobNotFound, DocumentTooLarge
 from shared.handler import Context
@@ -87,6 +88,7 @@ def content_type_of(filename: str) -> str:
 class File:
     """A document's file on this machine, for as long as `fetched` lasts."""
 
+    document_id: str
     path: Path
     size: int
     sha256: str
@@ -126,14 +128,26 @@ def fetched(document: Document, ctx: Context) -> Iterator[File]:
         with path.open("wb") as file:
             hashing = _Hashing(file, ctx.max_bytes)
             ctx.blobs.download(document.blob, cast(BinaryIO, hashing), report)
-        yield File(path, hashing.size, hashing.sha256, ctx.converter.detect(path, document.filename))
+        fmt = ctx.converter.detect(path, document.filename)
+        yield File(document.document_id, path, hashing.size, hashing.sha256, fmt)
 
 
 def converted(file: File, options: ConversionOptions, ctx: Context) -> ConvertedDocument:
-    """The file's text, with progress by page."""
+    """The file's text, with progress by page; one that an earlier attempt has made is taken instead."""
+    checkpoint = checkpoint_of(file, options, ctx)
+    known = checkpoint.read()
+    if known is not None:
+        ctx.progress("convert", 1, 1, "Took the text of an earlier attempt")
+        return known
 
     def report(done: int, total: int) -> None:
         unit = "page" if total == 1 else "pages"
         ctx.progress("convert", done, total, f"Converted {done}/{total} {unit}")
 
-    return ctx.converter.convert(file.path, file.format, options, timeout=ctx.remaining(), progress=report)
+    text = ctx.converter.convert(file.path, file.format, options, timeout=ctx.remaining(), progress=report)
+    checkpoint.write(text)
+    return text
+
+
+def checkpoint_of(file: File, options: ConversionOptions, ctx: Context) -> Checkpoint:
+    return Checkpoint(ctx, file.document_id, file.sha256, file.format, options)

@@ -6,9 +6,10 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
 from typing import Any
 
 from shared.providers.extractive import summarize
@@ -31,6 +32,8 @@ class Reply:
     body: bytes | dict[str, Any] = b""
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
+    drip: bool = False
+    """One byte of the body, and then one of white space each half second, for ever."""
 
 
 def error(status: int, code: str | None = None, **headers: str) -> Reply:
@@ -47,13 +50,19 @@ def embeddings(count: int) -> Reply:
 
 
 class ModelServer(ThreadingHTTPServer):
-    """`replies`: answers for the next requests; afterwards it answers as it should."""
+    """`replies`: answers for the next requests (None: as it should); afterwards `always`, or as it should.
+
+    `texts`: how many it has embedded. `quick`: embeds by chance, which costs nothing and means nothing.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.replies: list[Reply] = []
+        self.replies: list[Reply | None] = []
+        self.always: Reply | None = None
+        self.texts = 0
+        self.quick = False
         self.requests: list[Request] = []
         self.released = threading.Event()
 
@@ -78,15 +87,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append(
             Request(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
         )
-        if self.server.replies:
-            self._send(self.server.replies.pop(0))
-        else:
-            self._send(Reply(body=listing or ANSWERS[self.path.removeprefix("/v1")](body)))
+        reply = self.server.replies.pop(0) if self.server.replies else self.server.always
+        if reply is None:
+            answers = {**ANSWERS, "/embeddings": _by_chance} if self.server.quick else ANSWERS
+            reply = Reply(body=listing or answers[self.path.removeprefix("/v1")](body))
+            self.server.texts += len(body.get("input", ()))
+        self._send(reply)
 
     def _send(self, reply: Reply) -> None:
         if reply.hang:
             self.server.released.wait(30)
             self.close_connection = True
+            return
+        if reply.drip:
+            self._drip()
             return
         data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         self.send_response(reply.status)
@@ -95,6 +109,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _drip(self) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        with suppress(OSError):
+            while not self.server.released.wait(0.5):
+                self.wfile.write(b" ")
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -108,6 +131,15 @@ def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
         for index, vector in reversed(list(enumerate(found.vectors)))
     ]
     return {"object": "list", "model": body["model"], "data": data, "usage": {"prompt_tokens": found.tokens}}
+
+
+def _by_chance(body: dict[str, Any]) -> dict[str, Any]:
+    made = [Random(text) for text in body["input"]]
+    data = [
+        {"index": index, "embedding": [chance.uniform(-1, 1) for _ in range(MODEL.dimensions)]}
+        for index, chance in enumerate(made)
+    ]
+    return {"data": data, "usage": {"prompt_tokens": len(data)}}
 
 
 def _completion(body: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ _APP_ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECONDS = 0.2
 _CHECKPOINT_SECONDS = 1.0
 _MEGABYTE = 1024 * 1024
+_OUTPUT_VERSION = 1
+"""To be raised when we make other blocks of the same file: texts kept from before are then not used."""
 
 # What a process needs to run at all. Nothing else is handed on: the environment holds keys.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
@@ -64,6 +67,10 @@ class DoclingConverter:
         self._places: queue.LifoQueue[_Child | None] = queue.LifoQueue()
         for _ in range(processes):
             self._places.put(None)
+
+    @property
+    def version(self) -> str:
+        return f"{_OUTPUT_VERSION}-{metadata.version('docling-slim')}"
 
     def detect(self, path: Path, filename: str) -> str:
         return detection.detect(path, filename, self._max_expanded_bytes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -43,6 +44,10 @@ _WORD = re.compile(r"[^\W_]+(?:[’'][^\W_]+)*")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 
 
+def _no_hurry() -> None:
+    """All the time there is."""
+
+
 @dataclass(frozen=True)
 class _Sentence:
     place: int
@@ -53,14 +58,20 @@ class _Sentence:
 
 
 def summarize(
-    text: str, length: Length, form: Literal["paragraph", "bullets"], focus: str | None = None
+    text: str,
+    length: Length,
+    form: Literal["paragraph", "bullets"],
+    focus: str | None = None,
+    check: Callable[[], None] = _no_hurry,
 ) -> str:
     """The sentences of `text` that say most; "" for a text without words. Whitespace inside is normalised.
+
+    `check` is called for every sentence, and stops the work by what it raises.
 
     Headings and table rows are left out unless there is nothing else. A sentence that alone is longer than
     a summary may be is cut at a word and ends in an ellipsis.
     """
-    chosen = _choose(_score(sentences(text), focus), SENTENCES[length], WORDS[length])
+    chosen = _choose(_score(sentences(text), focus, check), SENTENCES[length], WORDS[length])
     texts = [_cut(sentence.text, WORDS[length]) for sentence in chosen]
     return "\n".join(f"- {line}" for line in texts) if form == "bullets" else " ".join(texts)
 
@@ -111,8 +122,8 @@ def terms(text: str) -> list[str]:
     return found
 
 
-def _score(texts: list[str], focus: str | None) -> list[_Sentence]:
-    counts = [Counter(terms(text)) for text in texts]
+def _score(texts: list[str], focus: str | None, check: Callable[[], None]) -> list[_Sentence]:
+    counts = [_count(text, check) for text in texts]
     spread = Counter(term for count in counts for term in count)
     vectors = [_weigh(count, spread, len(texts)) for count in counts]
     centroid = _centroid(vectors)
@@ -123,6 +134,11 @@ def _score(texts: list[str], focus: str | None) -> list[_Sentence]:
         )
         for place, (text, vector) in enumerate(zip(texts, vectors, strict=True))
     ]
+
+
+def _count(text: str, check: Callable[[], None]) -> Counter[str]:
+    check()
+    return Counter(terms(text))
 
 
 def _centroid(vectors: list[Weights]) -> Weights:

@@ -55,9 +55,14 @@ class LocalModel:
         return Embeddings(vectors, tokens)
 
     def summarize(self, text: str, options: SummaryOptions, *, timeout: float) -> Summary:
-        if timeout <= 0:
-            raise TaskTimeout
-        summary = extractive.summarize(text, options.length, options.format, options.focus)
+        deadline = time.monotonic() + timeout
+
+        def check() -> None:
+            if time.monotonic() >= deadline:
+                raise TaskTimeout
+
+        check()
+        summary = extractive.summarize(text, options.length, options.format, options.focus, check)
         return Summary(summary, self.count_tokens(text), self.count_tokens(summary))
 
     def count_tokens(self, text: str) -> int:

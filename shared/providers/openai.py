@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
+from shared import deadline as clock
 from shared.errors import DocmillError, ModelRateLimited, ModelRejected, ModelUnavailable, TaskTimeout
 from shared.ports import Embeddings, Summary, SummaryOptions
 from shared.providers.retry_after import retry_after
@@ -267,7 +268,7 @@ class OpenAIModel:
             reraise=True,
         )
         try:
-            return retrying(lambda: ask(self._timed(client, deadline)))
+            return retrying(self._ask, ask, client, deadline)
         except openai.APITimeoutError as error:
             if time.monotonic() >= deadline:
                 raise TaskTimeout from error
@@ -276,6 +277,10 @@ class OpenAIModel:
             raise _translated(error) from error
         except (openai.OpenAIError, ValueError) as error:
             raise ModelUnavailable from error
+
+    def _ask(self, ask: Callable[[OpenAI], Any], client: OpenAI, deadline: float) -> Any:
+        with clock.within(min(deadline - time.monotonic(), self._request_timeout)):
+            return ask(self._timed(client, deadline))
 
     def _timed(self, client: OpenAI, deadline: float) -> OpenAI:
         left = deadline - time.monotonic()
@@ -286,10 +291,16 @@ class OpenAIModel:
     def _ready(self) -> OpenAI:
         with self._lock:
             if self._client is None:
-                from openai import OpenAI
+                import httpx2
+                from openai import DefaultHttpxClient, OpenAI
 
+                from shared.timed_body import timed
+
+                http = DefaultHttpxClient(event_hooks={"response": [timed(httpx2)]})
                 # The SDK reads the environment for what is None, and wants a key even where none is needed.
-                self._client = OpenAI(api_key=self._key(), base_url=self._base_url, max_retries=0)
+                self._client = OpenAI(
+                    api_key=self._key(), base_url=self._base_url, max_retries=0, http_client=http
+                )
             return self._client
 
     def _key(self) -> str | Callable[[], str]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import StorageUnavailable
+from shared import deadline
+from shared.errors import DocmillError, StorageUnavailable, TaskTimeout
 from shared.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -147,9 +148,21 @@ def storage_errors() -> Iterator[None]:
     except HttpResponseError as error:
         if error.status_code in {404, 409, 412}:
             raise
-        raise StorageUnavailable from error
+        raise _out_of_reach() from error
     except AzureError as error:
-        raise StorageUnavailable from error
+        raise _out_of_reach() from error
+
+
+def _out_of_reach() -> DocmillError:
+    return TaskTimeout() if deadline.passed() else StorageUnavailable()
+
+
+def patience() -> dict[str, Any]:
+    """Options for one call, when it has less time than usual. Raises TaskTimeout when it has none."""
+    seconds = deadline.left(READ_SECONDS)
+    if seconds == READ_SECONDS:
+        return {}
+    return {"connection_timeout": min(CONNECT_SECONDS, seconds), "read_timeout": seconds, "retry_total": 0}
 
 
 def status_of(error: Exception) -> int | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from shared.errors import BlobNotFound, StorageUnavailable, Unavailable
 from shared.ports import BlobInfo
-from shared.storage.accounts import storage_errors
+from shared.storage.accounts import patience, storage_errors
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient, ContainerClient
@@ -32,24 +32,27 @@ class AzureBlobStore:
         with _missing():
             blob = self._container.get_blob_client(name)
             written = blob.upload_blob(
-                data, overwrite=True, content_settings=ContentSettings(content_type=content_type)
+                data,
+                overwrite=True,
+                content_settings=ContentSettings(content_type=content_type),
+                **patience(),
             )
         size = len(data) if isinstance(data, bytes) else data.tell()
         return BlobInfo(name, size, written["etag"], content_type, written["last_modified"])
 
     def info(self, name: str) -> BlobInfo:
         with _missing():
-            return _info(name, self._container.get_blob_client(name).get_blob_properties())
+            return _info(name, self._container.get_blob_client(name).get_blob_properties(**patience()))
 
     def read(self, name: str) -> bytes:
         with _missing():
-            return bytes(self._container.download_blob(name).readall())
+            return bytes(self._container.download_blob(name, **patience()).readall())
 
     def download(
         self, name: str, file: BinaryIO, progress: Callable[[int, int], None] | None = None
     ) -> BlobInfo:
         with _missing():
-            stream = self._container.download_blob(name)
+            stream = self._container.download_blob(name, **patience())
             total, done = int(stream.size), 0
             for part in stream.chunks():
                 file.write(part)
@@ -66,7 +69,7 @@ class AzureBlobStore:
             {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
         )
         with _missing(), suppress(ResourceNotFoundError, ResourceModifiedError):
-            self._container.delete_blob(name, **only)
+            self._container.delete_blob(name, **only, **patience())
 
     def below(self, prefix: str) -> list[BlobInfo]:
         with _missing():

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from shared import deadline
 from shared.documents import Chunk, Document, EmbeddedChunk, Match, StoredChunk, StoredSummary
-from shared.errors import BlobNotFound, IndexUnavailable
+from shared.errors import BlobNotFound, IndexUnavailable, TaskTimeout
 from shared.ports import Page, Remains
 from shared.storage.cursors import read_chunk_cursor, read_document_cursor, write_cursor
 
@@ -239,8 +240,9 @@ class SupabaseDocuments:
     def ping(self, timeout: float) -> None:
         """Raises IndexUnavailable when the store does not answer or lacks our schema."""
         with _translated():
-            http = _http_client(min(timeout, self._timeout))
-            with http:
+            timeout = min(timeout, self._timeout)
+            http = _http_client(timeout)
+            with http, deadline.within(timeout):
                 version = _rpc(_supabase_client(self._url, self._key, http), "docmill_schema_version", {})
         if version != SCHEMA_VERSION:
             raise IndexUnavailable(_SET_UP)
@@ -265,8 +267,13 @@ class SupabaseDocuments:
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
             reraise=True,
         )
+
+        def ask() -> Any:
+            with deadline.within(self._timeout):
+                return _rpc(self._connected(), function, arguments)
+
         with _translated():
-            return retrying(_rpc, self._connected(), function, arguments)
+            return retrying(ask)
 
     def _connected(self) -> Client:
         with self._lock:
@@ -283,10 +290,22 @@ def _http_client(timeout: float) -> httpx.Client:
     """HTTP/1.1: a pool of connections, where HTTP/2 would put all threads on one that the server ends."""
     import httpx
 
+    from shared.timed_body import timed
+
     limits = httpx.Limits(
         max_connections=64, max_keepalive_connections=32, keepalive_expiry=KEEPALIVE_SECONDS
     )
-    return httpx.Client(timeout=timeout, limits=limits, event_hooks={"response": [_expect_json]})
+    hooks: dict[str, list[Callable[..., Any]]] = {
+        "request": [_hurry],
+        "response": [timed(httpx), _expect_json],
+    }
+    return httpx.Client(timeout=timeout, limits=limits, event_hooks=hooks)
+
+
+def _hurry(request: httpx.Request) -> None:
+    """Waits no longer than there is time. Raises TaskTimeout when there is none."""
+    usual = request.extensions["timeout"]
+    request.extensions["timeout"] = {name: deadline.left(seconds) for name, seconds in usual.items()}
 
 
 def _expect_json(response: httpx.Response) -> None:
@@ -329,6 +348,8 @@ def _translated() -> Iterator[None]:
     except httpx.HTTPStatusError as error:
         raise IndexUnavailable(_SET_UP if _refused(error.response) else None) from error
     except (httpx.HTTPError, httpx.InvalidURL, APIError, ValueError) as error:
+        if deadline.passed():
+            raise TaskTimeout from error
         raise IndexUnavailable from error
 
 

@@ -370,6 +370,14 @@ class TestErrors:
         with pytest.raises(ModelUnavailable):
             make(request_timeout=0.3).embed(["a"], timeout=30)
 
+    def test_an_answer_that_drips_outlasts_neither_time(self, server: ModelServer, make: Make) -> None:
+        server.always = Reply(drip=True)
+        with pytest.raises(TaskTimeout):
+            make(request_timeout=20).embed(["a"], timeout=1)
+        with pytest.raises(ModelUnavailable):
+            make(request_timeout=1).embed(["a"], timeout=30)
+        assert len(server.requests) == 2
+
     def test_nobody_there(self, make: Make) -> None:
         with pytest.raises(ModelUnavailable):
             make(base_url="http://127.0.0.1:9/v1").embed(["a"], timeout=1)

@@ -9,9 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from local.stack import Stack
-from shared.errors import IndexUnavailable
+from shared import deadline
+from shared.errors import IndexUnavailable, TaskTimeout
 from shared.storage.supabase import SupabaseDocuments
 from tests.conftest import SupabaseService
+from tests.model_server import Reply, running
 
 Answer = tuple[int, str]
 
@@ -173,3 +175,13 @@ def test_a_closed_store_opens_again(supabase: SupabaseService) -> None:
 def test_a_cheap_beginning() -> None:
     """Nothing is imported or connected before the first call."""
     SupabaseDocuments("http://127.0.0.1:9", "sb_secret_x").close()
+
+
+def test_an_answer_that_drips_outlasts_neither_time() -> None:
+    with running() as drips:
+        drips.always = Reply(drip=True)
+        with SupabaseDocuments(drips.url, "sb_secret_x", timeout=1) as documents:
+            with pytest.raises(IndexUnavailable):
+                documents.begin("acme", "doc")
+            with deadline.within(0.6), pytest.raises(TaskTimeout):
+                documents.begin("acme", "doc")

@@ -1,0 +1,68 @@
+"""How long the call under way may take: one moment that every outgoing call below it knows.
+
+The attempt of a task sets it (`watched`), adapters ask for it (`left`) wherever they set a timeout. Timeouts
+of sockets count each wait for itself, so a server that sends a byte now and then would outlast them all:
+therefore `watched` also lets a call go that does not come back.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from typing import TypeVar
+
+from shared.errors import TaskTimeout
+
+T = TypeVar("T")
+POLL_SECONDS = 0.2
+_until: ContextVar[float] = ContextVar("until", default=math.inf)
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Calls inside have this long, or less when something around them ends earlier."""
+    token = _until.set(min(_until.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _until.reset(token)
+
+
+def left(own: float) -> float:
+    """Seconds for a call that may take `own`. Raises TaskTimeout when there are none."""
+    seconds = min(own, _until.get() - time.monotonic())
+    if seconds <= 0:
+        raise TaskTimeout
+    return seconds
+
+
+def passed() -> bool:
+    return time.monotonic() >= _until.get()
+
+
+def watched(call: Callable[[], T], check: Callable[[], float]) -> T:
+    """What `call` gives or raises, or what `check` raises meanwhile: then the call is abandoned.
+
+    `check`: seconds left, asked before the call and every 0.2 s. An abandoned call runs on in its thread
+    until its own timeouts end it; nothing of what it does may be trusted or needed.
+    """
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # whatever it is, it is the caller's
+            future.set_exception(error)
+
+    seconds = check()
+    with within(seconds):
+        thread = threading.Thread(target=copy_context().run, args=(work,), name="call", daemon=True)
+    thread.start()
+    while not wait([future], min(POLL_SECONDS, seconds)).done:
+        seconds = check()
+    return future.result()

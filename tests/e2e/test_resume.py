@@ -1,0 +1,142 @@
+"""A retry does not repeat what is done; a crash of the converter costs an attempt, and nothing else."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from local.stack import Stack
+from shared.core import Core
+from shared.documents import Block, ConvertedDocument
+from shared.tasks import Task, TaskStatus
+from tests.e2e.inside import attempted, client_of, code_of, core_on, given, now_of, stored
+from tests.model_server import ModelServer, error, running
+
+EMBEDDINGS = 64  # texts in one request to a model over HTTP
+
+
+@pytest.fixture
+def model() -> Iterator[ModelServer]:
+    with running() as server:
+        server.quick = True
+        yield server
+
+
+@pytest.fixture
+def core(stack: Stack, model: ModelServer) -> Iterator[Core]:
+    with core_on(
+        stack, MODEL_PROVIDER="openai", OPENAI_BASE_URL=model.url, OPENAI_EMBEDDING_DIMENSIONS="384"
+    ) as core:
+        yield core
+
+
+def ledger(entries: int, mark: str = "") -> str:
+    """Each entry is a chunk of its own."""
+    return "\n\n".join(
+        f"Entry {n}{mark}: " + ", ".join(f"sack {n}-{sack}" for sack in range(9)) for n in range(entries)
+    )
+
+
+def ingest(core: Core, text: str) -> Task:
+    return given(core, stored(core, text), chunk_tokens=60)
+
+
+def checkpoints(core: Core) -> list[str]:
+    from shared.storage.accounts import blob_service
+
+    with blob_service(core.settings) as service:
+        container = service.get_container_client("docmill")
+        return list(container.list_blob_names(name_starts_with=f"{client_of(core)}/checkpoints/"))
+
+
+def test_a_failure_near_the_end_costs_no_more_than_what_was_missing(core: Core, model: ModelServer) -> None:
+    task = ingest(core, ledger(200))
+    model.replies = [None, None, None, *[error(500, Retry_After="0")] * 3]
+    failed = attempted(core, task)
+    assert (failed.status, code_of(failed)) == (TaskStatus.RETRYING, "model_unavailable")
+    assert model.texts == 3 * EMBEDDINGS
+    (checkpoint,) = checkpoints(core)
+    # The second attempt would give another text if it converted the file, and not what was kept.
+    kept = ConvertedDocument.model_validate_json(gzip.decompress(core.blobs.read(checkpoint)))
+    renamed = kept.model_copy(update={"title": "Kept"})
+    core.blobs.put(checkpoint, gzip.compress(renamed.model_dump_json().encode()), "application/gzip")
+    done = attempted(core, task)
+    assert (done.status, done.attempt) == (TaskStatus.SUCCEEDED, 2)
+    document = core.documents.get(client_of(core), str(task.document_id))
+    assert document is not None and (document.title, document.chunks) == ("Kept", model.texts)
+    assert checkpoints(core) == []
+
+
+def test_what_a_failed_ingestion_embedded_is_kept_beside_what_is_shown(
+    core: Core, model: ModelServer
+) -> None:
+    """The document was ingested before: its old generation is shown until the new one is."""
+    document = stored(core, ledger(70))
+    assert attempted(core, given(core, document, chunk_tokens=60)).status is TaskStatus.SUCCEEDED
+    shown, before = core.documents.get(document.client_id, document.document_id), model.texts
+    core.blobs.put(document.blob, ledger(140, mark=" anew").encode(), "text/plain")
+    task = given(core, document, chunk_tokens=60)
+    model.replies = [None, None, *[error(500, Retry_After="0")] * 3]
+    assert attempted(core, task).status is TaskStatus.RETRYING
+    assert core.documents.get(document.client_id, document.document_id) == shown
+    assert attempted(core, task).status is TaskStatus.SUCCEEDED
+    now = core.documents.get(document.client_id, document.document_id)
+    assert now is not None and now.chunks == model.texts - before
+
+
+def test_another_task_on_the_same_content_takes_the_text(core: Core, model: ModelServer) -> None:
+    document = stored(core, "The tithe barn stands by the mill. It holds the rye.")
+    model.replies = [error(400)]
+    assert attempted(core, given(core, document)).status is TaskStatus.FAILED
+    (checkpoint,) = checkpoints(core)
+    other = ConvertedDocument(format="txt", blocks=(Block(kind="text", text="Kept from before."),))
+    core.blobs.put(checkpoint, gzip.compress(other.model_dump_json().encode()), "application/gzip")
+    assert attempted(core, given(core, document, "summarization")).status is TaskStatus.SUCCEEDED
+    stored_summary = core.documents.summary(document.client_id, document.document_id)
+    assert stored_summary is not None and stored_summary.summary == "Kept from before."
+
+
+@pytest.mark.parametrize("garbage", [b"", b"no gzip", gzip.compress(b"{}"), gzip.compress(b"{}")[:-9]])
+def test_a_checkpoint_that_is_damaged_is_ignored(core: Core, model: ModelServer, garbage: bytes) -> None:
+    task = ingest(core, f"A text that is converted twice, because of {garbage!r}.")
+    model.replies = [error(500, Retry_After="0")] * 3
+    attempted(core, task)
+    (checkpoint,) = checkpoints(core)
+    core.blobs.put(checkpoint, garbage, "application/gzip")
+    assert attempted(core, task).status is TaskStatus.SUCCEEDED
+
+
+def test_a_converter_that_dies_twice_fails_its_task_and_no_other(core: Core) -> None:
+    rows = "\n".join(f"{n},rye,{n * 7},spelt" for n in range(60_000))
+    task = given(core, stored(core, f"number,grain,price,other\n{rows}", "prices.csv"))
+    for attempt, status in ((1, TaskStatus.RETRYING), (2, TaskStatus.FAILED)):
+        thread = threading.Thread(target=attempted, args=(core, task))
+        thread.start()
+        kill_converter_at_work(core, task)
+        thread.join(60)
+        now = now_of(core, task)
+        assert (now.status, code_of(now), now.attempt) == (status, "conversion_crashed", attempt)
+        other = ingest(core, f"Another text, after crash {attempt}.")
+        assert attempted(core, other).status is TaskStatus.SUCCEEDED
+
+
+def kill_converter_at_work(core: Core, task: Task) -> None:
+    """Kills the child once it has worked for a moment on this task."""
+    idle: dict[int, float] = {}
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        running = now_of(core, task).status is TaskStatus.RUNNING
+        for child in psutil.Process().children() if running else ():
+            if "shared.providers.conversion.child" not in child.cmdline():
+                continue
+            used = child.cpu_times().user
+            if used > idle.setdefault(child.pid, used) + 0.2:
+                child.kill()
+                return
+        time.sleep(0.02)
+    raise AssertionError("nothing was converted")
