@@ -350,7 +350,8 @@ def _broken(soak: Soak, client: Client) -> int:
     """Documents with a chunk too few, one twice, or one of another generation than the active."""
     listed = soak.stack.postgres.sql(
         "select d.document_id from documents d left join chunks c using (client_id, document_id) "
-        f"where client_id = '{client.name}' and d.status = 'ingested' group by client_id, d.document_id, d.chunks "
+        f"where client_id = '{client.name}' and d.status = 'ingested' "
+        "group by client_id, d.document_id, d.chunks "
         "having count(*) = d.chunks and count(distinct c.chunk_index) = d.chunks "
         "and bool_and(c.generation = d.generation)"
     )

@@ -243,11 +243,13 @@ class Protocol(RuleBasedStateMachine):
         self.stores.blobs._locks.clear()
 
     def _others_go_on(self, kind: str) -> None:
-        """While somebody is stopped in the middle of a step: leases run out, or the message comes twice."""
+        """While somebody is stopped in the middle of a step: leases run out, or its message comes
+        twice, and a copy is given up by the host."""
         if kind == "overtaken":
             self.time_passes()
         elif self.messages:
-            self.stores.queues.put(QUEUE, self.messages[-1])
+            for queue in (QUEUE, POISON):
+                self.stores.queues.put(queue, self.messages[-1])
         for step in (self._work, lambda: maintenance.sweep(self.services), self._work, self._deliver):
             with suppress(StorageUnavailable):
                 step()
