@@ -1,4 +1,4 @@
-"""Temporary files of this process, all below one folder, which outlives a `kill -9` only until the next start.
+"""Temporary files of this process, all below one folder: what a `kill -9` leaves goes at the next start.
 
 The folder holds a locked file: the system lets the lock go when the process ends, however it ends. Whoever
 can take the lock of another folder knows that its owner is gone, and removes it. (Process ids would not do:

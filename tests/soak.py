@@ -1,4 +1,4 @@
-"""`python -m tests.soak`: a mix of work, kills and outages, and then the accounts. SOAK_SECONDS: 600 by default.
+"""`python -m tests.soak`: work, kills and outages, and then the accounts. SOAK_SECONDS: 600 by default.
 
 Two workers, the sweep and the API are processes of their own on a stack of their own. Three clients submit
 over HTTP, as a good client does: with an Idempotency-Key, again until there is an answer. Meanwhile somebody
@@ -31,7 +31,7 @@ from local.app import credentials
 from local.receiver import Receiver
 from local.stack import ROOT, Stack
 from shared.core import Core
-from shared.names import DELIVERIES_QUEUE, all_queues, poison_queue
+from shared.names import all_queues, poison_queue
 from shared.settings import read_settings
 from shared.tasks import Task
 
@@ -92,6 +92,8 @@ class Program:
         return False
 
     def stop(self) -> None:
+        if self.process.poll() is not None:
+            return
         self.process.terminate()
         try:
             self.process.wait(40)
@@ -123,14 +125,21 @@ class Client:
         self._random = random.Random(seed)
 
     def run(self, until: float) -> None:
-        steps: Sequence[Callable[[], None]] = (self._ingest, self._summarize, self._send_bad, self._send_garbage)
+        steps: Sequence[Callable[[], None]] = (
+            self._ingest,
+            self._summarize,
+            self._send_bad,
+            self._send_garbage,
+        )
         while time.monotonic() < until:
             self._random.choices(steps, (6, 2, 2, 1))[0]()
             time.sleep(self._random.uniform(0.3, 1.2))
         self._http.close()
 
     def _ingest(self) -> None:
-        document = self._upload(f"{secrets.token_hex(4)}.{self._random.choice(('txt', 'md', 'html'))}", self._text())
+        document = self._upload(
+            f"{secrets.token_hex(4)}.{self._random.choice(('txt', 'md', 'html'))}", self._text()
+        )
         self.wishes.documents.add(document)
         self._submit("ingestion", {"document_id": document, "options": {"chunk_tokens": 60}}, "succeeded")
 
@@ -148,7 +157,9 @@ class Client:
 
     def _text(self) -> bytes:
         mark, lines = secrets.token_hex(6), self._random.randint(5, 60)
-        paragraphs = (f"Line {n} of book {mark}: {n * 7} sacks of rye and {n * 3} of barley." for n in range(lines))
+        paragraphs = (
+            f"Line {n} of book {mark}: {n * 7} sacks of rye and {n * 3} of barley." for n in range(lines)
+        )
         return "\n\n".join(paragraphs).encode()
 
     def _upload(self, name: str, content: bytes) -> str:
@@ -200,14 +211,17 @@ class Soak:
             self.environ = environment(self.stack, self.temporary)
             self.core = Core(read_settings(self.environ))
             exits.callback(self.core.close)
-            secrets_ = {name: self.environ[f"DOCMILL_WEBHOOK_SECRET_{name.upper().replace('-', '_')}"] for name in CLIENTS}
+            secrets_ = {
+                name: self.environ[f"DOCMILL_WEBHOOK_SECRET_{name.upper().replace('-', '_')}"]
+                for name in CLIENTS
+            }
             self.receiver = exits.enter_context(Receiver(secrets_, lambda *_: ""))
             self.programs = [self._program(part, exits) for part in ("queues", "queues", "timers", "http")]
             yield
 
     def _program(self, part: str, exits: ExitStack) -> Program:
         program = Program(part, self.environ, self._directory / f"{part}.log")
-        exits.callback(lambda: program.process.poll() is None and program.stop())
+        exits.callback(program.stop)
         return program
 
     def run(self, seconds: float) -> list[Client]:
@@ -255,7 +269,7 @@ class Soak:
         self.stack.postgres.start(keep_open=self.stack.held)
 
     def settled(self) -> float:
-        """Seconds until no task and no queue has anything left. Raises AssertionError when that takes too long."""
+        """Seconds until no task and no queue has anything left. Raises AssertionError if it takes long."""
         began = time.monotonic()
         while not self._quiet():
             assert time.monotonic() - began < SETTLE_SECONDS, f"not settled: {self._left()}"
@@ -266,7 +280,9 @@ class Soak:
         return not any(task.needs_attention for task in self.tasks()) and not any(self._depths().values())
 
     def _left(self) -> object:
-        open_tasks = [(task.task_id, str(task.status), task.error) for task in self.tasks() if task.needs_attention]
+        open_tasks = [
+            (task.task_id, str(task.status), task.error) for task in self.tasks() if task.needs_attention
+        ]
         return open_tasks, self._depths()
 
     def _depths(self) -> dict[str, int]:
@@ -334,7 +350,8 @@ def _broken(soak: Soak, client: Client) -> int:
     """Documents with a chunk too few, one twice, or one of another generation than the active."""
     listed = soak.stack.postgres.sql(
         "select d.document_id from documents d left join chunks c using (client_id, document_id) "
-        f"where client_id = '{client.name}' and d.status = 'ingested' group by client_id, d.document_id, d.chunks "
+        f"where client_id = '{client.name}' and d.status = 'ingested' "
+        "group by client_id, d.document_id, d.chunks "
         "having count(*) = d.chunks and count(distinct c.chunk_index) = d.chunks "
         "and bool_and(c.generation = d.generation)"
     )
@@ -397,7 +414,9 @@ class _Direct:
     def ingest(self) -> None:
         from shared.submission import Submission, submit
 
-        name = ("operations-handbook.pdf", "passenger-faq.html", "travel-policy.docx", "notes.txt")[self._count % 4]
+        name = ("operations-handbook.pdf", "passenger-faq.html", "travel-policy.docx", "notes.txt")[
+            self._count % 4
+        ]
         mark = f"<!-- {self._count} -->" if name.endswith("html") else f"Entry {self._count}. " * 200
         sample = SAMPLES / name
         content = sample.read_bytes() if sample.exists() else b""
@@ -419,7 +438,10 @@ class _Direct:
 
 def _resident(program: Program) -> dict[str, float]:
     parent = psutil.Process(program.process.pid)
-    sizes = {"parent": parent.memory_info().rss, "child": sum(one.memory_info().rss for one in parent.children())}
+    sizes = {
+        "parent": parent.memory_info().rss,
+        "child": sum(one.memory_info().rss for one in parent.children()),
+    }
     return {name: round(size / 1024 / 1024, 1) for name, size in sizes.items()}
 
 
@@ -445,7 +467,9 @@ def main() -> int:
     grown = {name: sizes["at the end"][name] / size - 1 for name, size in sizes["after the first"].items()}
     for name, share in grown.items():
         at = f"{sizes['after the first'][name]} -> {sizes['at the end'][name]} MB"
-        print(f"{'resident size of the ' + name:<32} {at} ({share:+.1%}) over {sizes['ingestions']} ingestions")
+        print(
+            f"{'resident size of the ' + name:<32} {at} ({share:+.1%}) over {sizes['ingestions']} ingestions"
+        )
     return 1 if bad(found) or max(grown.values()) > 0.1 else 0
 
 

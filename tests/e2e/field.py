@@ -49,7 +49,7 @@ class Field:
         """A text of its own, of some chunks of CHUNK_TOKENS each."""
         mark = secrets.token_hex(6)
         text = "\n\n".join(
-            f"Entry {n} in ledger {mark}: the mill ground {n * 7} sacks of rye, of which {n} were spoilt by rain."
+            f"Entry {n} in ledger {mark}: the mill ground {n * 7} sacks of rye, of which {n} were spoilt."
             for n in range(sentences)
         )
         now = utc_now()
@@ -78,7 +78,8 @@ class Field:
         return row
 
     def ended(self, task: Task, seconds: float = 60) -> Task:
-        return self.wait(lambda: self.row(task).task, lambda now: now.final, seconds)
+        done: Task = self.wait(lambda: self.row(task).task, lambda now: now.final, seconds)
+        return done
 
     def wait(self, look: Callable[[], Any], good: Callable[[Any], object], seconds: float = 60) -> Any:
         until = time.monotonic() + seconds
@@ -127,7 +128,9 @@ class Field:
             lambda now: not now.needs_attention and now.webhook.status == "delivered",
             seconds,
         )
-        arrivals = [item for item in self.receiver.wait_for({task.task_id}, seconds) if item.task_id == task.task_id]
+        arrivals = [
+            item for item in self.receiver.wait_for({task.task_id}, seconds) if item.task_id == task.task_id
+        ]
         assert arrivals and all(arrival.good for arrival in arrivals)
         return {arrival.webhook_id for arrival in arrivals}
 

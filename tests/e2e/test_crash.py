@@ -54,10 +54,12 @@ def field(app: App, stack: Stack) -> Iterator[Field]:
         row = core.tasks.get(client, task_id)
         return str(row.task.status) if row else ""
 
-    with Receiver({CLIENT: client_secret(core, CLIENT)}, status_of) as receiver:
+    with (
+        Receiver({CLIENT: client_secret(core, CLIENT)}, status_of) as receiver,
         # Nobody kills this one: who dies in the middle of a sweep keeps its lock for a minute.
-        with started("worker", "timers", environment):
-            yield Field(CLIENT, environment, core, stack.postgres, receiver)
+        started("worker", "timers", environment),
+    ):
+        yield Field(CLIENT, environment, core, stack.postgres, receiver)
     core.close()
 
 
@@ -171,7 +173,9 @@ def test_a_message_that_kills_its_worker_every_time(field: Field) -> None:
         assert (done.status, done.attempt, done.dead_lettered) == ("failed", 2, True)
         assert done.error is not None and done.error.code == "worker_lost"
         assert len(field.told(task)) == 1
-    letters = [letter for letter in field.core.dead_letters.page(CLIENT).items if letter.task_id == task.task_id]
+    letters = [
+        letter for letter in field.core.dead_letters.page(CLIENT).items if letter.task_id == task.task_id
+    ]
     assert [(letter.reason, letter.attempts) for letter in letters] == [("worker_lost", 2)]
     assert field.core.documents.chunks(CLIENT, document.document_id).items == []
 

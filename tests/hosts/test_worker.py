@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import QueueClient, QueueServiceClient
@@ -329,6 +331,14 @@ def test_signal_lets_running_calls_end(azurite: str, queues: Queues, tmp_path: P
         assert worker.calls("lifespan") == ["shutdown"]
         assert count(queue) == 0
         assert "Traceback" not in worker.log
+
+
+def test_signal_is_noticed_whichever_thread_it_comes_to(azurite: str, tmp_path: Path) -> None:
+    with running(azurite, tmp_path / "w", "--only", "queues") as worker:
+        *_, last = psutil.Process(worker.process.pid).threads()
+        assert last.id != worker.process.pid
+        ctypes.CDLL(None).tgkill(worker.process.pid, last.id, signal.SIGTERM)
+        assert worker.status() == 0
 
 
 def test_what_does_not_end_in_time_keeps_its_lease(azurite: str, queues: Queues, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ and others do whole steps of their own, so that who wakes up is a zombie.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -22,12 +24,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from shared import maintenance, runner, webhooks
 from shared.cancellation import cancel
 from shared.errors import Conflict, NotFound, StorageUnavailable
-from shared.messages import DeliveryMessage, TaskMessage, from_wire
+from shared.messages import from_wire
 from shared.names import DELIVERIES_QUEUE, poison_queue
-from shared.ports import Received, Row
+from shared.ports import Row
 from shared.submission import Submission, submit
 from shared.tasks import FINAL, Task, TaskStatus, utc_now
-from tests.services import MemoryServices, memory_services, registered
+from tests.services import memory_services, registered
 
 CLIENT, QUEUE = "acme", "acme-tasks"
 POISON = poison_queue(QUEUE)
@@ -60,6 +62,8 @@ SLEEPS = st.builds(Fault, st.integers(1, 6), st.sampled_from(("overtaken", "doub
 SCRIPTS = st.sampled_from(
     (
         [],
+        [],
+        [],
         ["ModelUnavailable"],
         ["DocumentCorrupt"],
         ["ConversionCrashed", "ConversionCrashed"],
@@ -85,6 +89,10 @@ class Plan:
             self._fault = None
 
     def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return method(
+                *args, **kwargs
+            )  # a heartbeat: it comes when it likes, and must not shift the count
         self._calls += 1
         if self._fault is None or self._calls != self._fault.call:
             return method(*args, **kwargs)
@@ -110,6 +118,12 @@ class Faulty:
         return lambda *args, **kwargs: self._plan.call(method, *args, **kwargs)
 
 
+def _robs(held: Task, after: Task) -> bool:
+    """Whether a write takes a task from its holder: no holder gives its own away, or says that it is lost."""
+    lost = after.error is not None and after.error.code == "worker_lost"
+    return lost or after.owner not in {None, held.owner}
+
+
 class Protocol(RuleBasedStateMachine):
     """Hosts, clients and a clock around one client's tasks."""
 
@@ -117,18 +131,16 @@ class Protocol(RuleBasedStateMachine):
     def begin(self) -> None:
         self.registration = registered("scripted", "tests.scripted")
         self.registration.__enter__()
-        self.stores = memory_services({"TASK_MAX_ATTEMPTS": str(MAX_ATTEMPTS), "WEBHOOK_RETRY_SECONDS": "0,0,0,0"})
+        self.stores = memory_services(
+            {"TASK_MAX_ATTEMPTS": str(MAX_ATTEMPTS), "WEBHOOK_RETRY_SECONDS": "0,0,0,0"}
+        )
         self.stores.settings = self.stores.settings.model_copy(update={"task_lease_seconds": LEASE_SECONDS})
         webhooks.client_secret(self.stores, CLIENT)
         self.plan = Plan()
         self.plan.meanwhile = self._others_go_on
-        self.services = replace(
-            self.stores,
-            **{
-                name: Faulty(getattr(self.stores, name), self.plan)
-                for name in ("tasks", "queues", "blobs", "dead_letters", "secrets")
-            },
-        )
+        names = ("tasks", "queues", "blobs", "dead_letters", "secrets")
+        broken: dict[str, Any] = {name: Faulty(getattr(self.stores, name), self.plan) for name in names}
+        self.services = replace(self.stores, **broken)
         self.accepted: set[str] = set()
         self.messages: list[bytes] = []
         self.history: dict[str, list[Task]] = {}
@@ -146,7 +158,7 @@ class Protocol(RuleBasedStateMachine):
 
         def noted(task: Task) -> Row:
             before = store._rows.get((task.client_id, task.task_id))
-            if before and before.task.leased(utc_now()) and task.owner not in {None, before.task.owner}:
+            if before and before.task.leased(utc_now()) and _robs(before.task, task):
                 self.robbed.append(task)
             self.history.setdefault(task.task_id, []).append(task)
             return write(task)
@@ -173,12 +185,13 @@ class Protocol(RuleBasedStateMachine):
         with self._struck(fault):
             self._work()
 
-    @rule(fault=DEATHS)
-    def a_worker_dies_and_is_missed(self, fault: Fault) -> None:
-        with self._struck(fault):
-            self._work()
-        self.time_passes()
-        maintenance.sweep(self.stores)
+    @rule(faults=st.lists(DEATHS, min_size=1, max_size=MAX_ATTEMPTS))
+    def workers_die_one_after_the_other(self, faults: list[Fault]) -> None:
+        for fault in faults:
+            with self._struck(fault):
+                self._work()
+            self.time_passes()
+            maintenance.sweep(self.stores)
 
     @rule(fault=SLEEPS)
     def a_worker_wakes_up_too_late(self, fault: Fault) -> None:
@@ -207,6 +220,11 @@ class Protocol(RuleBasedStateMachine):
         if self.messages:
             self.stores.queues.put(QUEUE, self.messages[which % len(self.messages)])
 
+    @rule(which=st.integers(0, 1000))
+    def the_host_gives_a_message_up(self, which: int) -> None:
+        if self.messages:
+            self.stores.queues.put(POISON, self.messages[which % len(self.messages)])
+
     @rule()
     def time_passes(self) -> None:
         """What was put off is due, leases have run out, messages that were not deleted are visible."""
@@ -225,11 +243,13 @@ class Protocol(RuleBasedStateMachine):
         self.stores.blobs._locks.clear()
 
     def _others_go_on(self, kind: str) -> None:
-        """While somebody is stopped in the middle of a step: leases run out, or the message comes twice."""
+        """While somebody is stopped in the middle of a step: leases run out, or its message comes
+        twice, and a copy is given up by the host."""
         if kind == "overtaken":
             self.time_passes()
         elif self.messages:
-            self.stores.queues.put(QUEUE, self.messages[-1])
+            for queue in (QUEUE, POISON):
+                self.stores.queues.put(queue, self.messages[-1])
         for step in (self._work, lambda: maintenance.sweep(self.services), self._work, self._deliver):
             with suppress(StorageUnavailable):
                 step()
@@ -260,7 +280,7 @@ class Protocol(RuleBasedStateMachine):
     @invariant()
     def what_has_ended_has_ended(self) -> None:
         for states in getattr(self, "history", {}).values():
-            for before, after in zip(states, states[1:], strict=False):
+            for before, after in pairwise(states):
                 if before.status in FINAL:
                     assert (after.status, after.result_blob, after.error) == (
                         before.status,
@@ -272,7 +292,7 @@ class Protocol(RuleBasedStateMachine):
     def counts_go_up_and_stay_below_the_limit(self) -> None:
         for states in getattr(self, "history", {}).values():
             assert max(task.attempt for task in states) <= MAX_ATTEMPTS
-            for before, after in zip(states, states[1:], strict=False):
+            for before, after in pairwise(states):
                 assert after.attempt >= before.attempt
                 assert after.seq >= before.seq
                 assert after.sequence >= before.sequence
@@ -300,7 +320,9 @@ class Protocol(RuleBasedStateMachine):
                 self._deliver()
             if self._quiet():
                 break
-        assert self._quiet(), [row.task for row in self.stores.tasks._rows.values() if row.task.needs_attention]
+        assert self._quiet(), [
+            row.task for row in self.stores.tasks._rows.values() if row.task.needs_attention
+        ]
         self.what_has_ended_has_ended()
         self.counts_go_up_and_stay_below_the_limit()
         assert self.accepted <= set(self.history)
@@ -319,7 +341,11 @@ class Protocol(RuleBasedStateMachine):
 
     def _is_true(self, task: Task) -> None:
         """The last state of a task, its result, its dead letter, and what its client was told of it."""
-        letters = [one for one in self.stores.dead_letters.page(CLIENT, limit=999).items if one.task_id == task.task_id]
+        letters = [
+            one
+            for one in self.stores.dead_letters.page(CLIENT, limit=999).items
+            if one.task_id == task.task_id
+        ]
         assert len(letters) == task.dead_lettered
         if task.status is TaskStatus.SUCCEEDED:
             assert task.result_blob is not None
@@ -339,6 +365,6 @@ class Protocol(RuleBasedStateMachine):
 
 
 Protocol.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=200, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestProtocol = Protocol.TestCase

@@ -26,7 +26,11 @@ with scratch.folder() as folder:
 def working(directory: Path, code: str = WORK) -> Iterator[subprocess.Popen[str]]:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TMPDIR": str(directory)}
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == "working\n"
         yield process
