@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import os
 import shutil
 import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO
 
 PREFIX = "docmill-scratch-"
 LOCK = "owner.lock"
@@ -22,7 +22,7 @@ LOCK = "owner.lock"
 
 def folder() -> tempfile.TemporaryDirectory[str]:
     """A new folder for one piece of work: a context manager, or `cleanup()` ends it."""
-    return tempfile.TemporaryDirectory(dir=_own()[0], ignore_cleanup_errors=True)
+    return tempfile.TemporaryDirectory(dir=_own(), ignore_cleanup_errors=True)
 
 
 def tidy() -> int:
@@ -31,18 +31,18 @@ def tidy() -> int:
 
 
 @cache
-def _own() -> tuple[str, IO[bytes]]:
-    """This process's folder, and the lock that must stay open as long as it lives."""
+def _own() -> Path:
+    """This process's folder. Its lock is never closed: it ends with the process."""
     tidy()
     while True:
         place = Path(tempfile.mkdtemp(prefix=PREFIX))
         # Before it is locked, somebody who tidies up may take it for a dead one's.
         with suppress(FileNotFoundError):
-            lock = (place / LOCK).open("wb")
+            lock = os.open(place / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
             if _locked(lock) and (place / LOCK).exists():
                 atexit.register(shutil.rmtree, place, ignore_errors=True)
-                return str(place), lock
-            lock.close()
+                return place
+            os.close(lock)
 
 
 def _removed(place: Path) -> bool:
@@ -52,7 +52,7 @@ def _removed(place: Path) -> bool:
             place.rmdir()  # only ever empty then: the lock is the last that goes
             return True
         with (place / LOCK).open("rb") as lock:
-            if _locked(lock):
+            if _locked(lock.fileno()):
                 _remove(place)
                 return True
     return False
@@ -62,12 +62,12 @@ def _remove(place: Path) -> None:
     """All but the lock first, so that what is cut short can be found again."""
     for entry in place.iterdir():
         if entry.name != LOCK:
-            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink()
+            shutil.rmtree(entry, ignore_errors=True)  # folder() makes nothing but folders here
     (place / LOCK).unlink()
     place.rmdir()
 
 
-def _locked(lock: IO[bytes]) -> bool:
+def _locked(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
