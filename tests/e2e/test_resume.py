@@ -112,7 +112,7 @@ def test_a_checkpoint_that_is_damaged_is_ignored(core: Core, model: ModelServer,
 
 
 def test_a_converter_that_dies_twice_fails_its_task_and_no_other(core: Core) -> None:
-    rows = "\n".join(f"{n},rye,{n * 7},spelt" for n in range(60_000))
+    rows = "\n".join(f"{n},rye,{n * 7},spelt" for n in range(300_000))
     task = given(core, stored(core, f"number,grain,price,other\n{rows}", "prices.csv"))
     for attempt, status in ((1, TaskStatus.RETRYING), (2, TaskStatus.FAILED)):
         thread = threading.Thread(target=attempted, args=(core, task))
@@ -135,7 +135,7 @@ def kill_converter_at_work(core: Core, task: Task) -> None:
             if "shared.providers.conversion.child" not in child.cmdline():
                 continue
             used = child.cpu_times().user
-            if used > idle.setdefault(child.pid, used) + 0.2:
+            if used > idle.setdefault(child.pid, used) + 0.1:
                 child.kill()
                 return
         time.sleep(0.02)
