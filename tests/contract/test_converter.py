@@ -462,7 +462,7 @@ def test_what_progress_raises_stops_it(fresh: DoclingConverter, hang: Path, good
     assert works(fresh, good)
 
 
-@pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
 def test_a_crash_is_reported_and_mended(
     fresh: DoclingConverter, hang: Path, good: Path, how: signal.Signals
 ) -> None:

@@ -91,10 +91,10 @@ def without(stop: Callable[[], None], start: Callable[[], None], seconds: float)
     start()
 
 
-def test_storage_away_for_ten_seconds(world: World) -> None:
+def test_storage_away_for_fifteen_seconds(world: World) -> None:
     tasks = submitted(world.api, 6, "storage")
     azurite = world.stack.azurite
-    without(azurite.stop, lambda: azurite.start(keep_open=world.stack.held), 10)
+    without(azurite.stop, lambda: azurite.start(keep_open=world.stack.held), 15)
     assert {task["status"] for task in ended(world, tasks, 60)} == {"succeeded"}
 
 

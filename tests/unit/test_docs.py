@@ -200,7 +200,7 @@ def test_the_numbers_are_those_of_host_json() -> None:
     text = section(read("docs/operations.md"), "Capacity")
     for name in ("batchSize", "newBatchThreshold", "maxDequeueCount"):
         assert f"- `{name}` {queues[name]}:" in text
-    assert queues["visibilityTimeout"] == "00:00:10" and "- `visibilityTimeout` 10 s:" in text
+    assert queues["visibilityTimeout"] == "00:00:30" and "- `visibilityTimeout` 30 s:" in text
 
 
 @each_paper
