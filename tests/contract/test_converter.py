@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -554,7 +555,11 @@ def test_the_child_dies_with_its_parent(hang: Path, tmp_path: Path) -> None:
 
 
 def _reads_a_pipe_by_name(pid: int) -> bool:
-    return any(str(file.readlink()).endswith("/pipe") for file in Path(f"/proc/{pid}/fd").iterdir())
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            if str(file.readlink()).endswith("/pipe"):
+                return True
+    return False
 
 
 def _wait_for_child(pid: int) -> psutil.Process:
