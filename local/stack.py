@@ -96,6 +96,11 @@ class Stack:
             **self.connections(),
         }
 
+    def stop_supabase(self) -> None:
+        """The index goes away as one: Supabase Lite may crash when its database is stopped under it."""
+        self.supabase.stop()
+        self.postgres.stop()
+
     def connections(self) -> dict[str, str]:
         """The part of `environment` that is this stack and no other."""
         return {

@@ -273,9 +273,9 @@ class Soak:
         self.stack.start_azurite()
 
     def _stop_postgres(self) -> None:
-        self.stack.postgres.stop()
+        self.stack.stop_supabase()
         time.sleep(self._random.uniform(*OUTAGE_SECONDS))
-        self.stack.postgres.start(keep_open=self.stack.held)
+        self.stack.start_supabase()
 
     def settled(self) -> float:
         """Seconds until no task and no queue has anything left. Raises AssertionError if it takes long."""

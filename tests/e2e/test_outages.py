@@ -100,8 +100,7 @@ def test_storage_away_for_fifteen_seconds(world: World) -> None:
 
 def test_database_away_for_some_seconds(world: World) -> None:
     tasks = submitted(world.api, 6, "database")
-    postgres = world.stack.postgres
-    without(postgres.stop, lambda: postgres.start(keep_open=world.stack.held), 4)
+    without(world.stack.stop_supabase, world.stack.start_supabase, 4)
     done = ended(world, tasks, 60)
     assert {task["status"] for task in done} == {"succeeded"}
 
