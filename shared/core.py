@@ -192,13 +192,13 @@ _SUPABASE = {"SUPABASE_URL": "https://<project>.supabase.co", "SUPABASE_KEY": "s
 
 
 def _converter(settings: Settings) -> Converter:
+    from shared.providers.conversion.request import Limits
     from shared.providers.docling import DoclingConverter
 
     return DoclingConverter(
         processes=settings.conversion_processes,
         memory_mb=settings.conversion_memory_mb,
-        max_pages=settings.max_pages,
-        max_expanded_bytes=settings.max_expanded_bytes,
+        limits=Limits(pages=settings.max_pages, expanded_bytes=settings.max_expanded_bytes),
     )
 
 

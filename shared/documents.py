@@ -66,6 +66,8 @@ class ConvertedDocument(Value):
     pages: int | None = None
     blocks: tuple[Block, ...]
     warnings: tuple[str, ...] = ()
+    unread: tuple[int, ...] = ()
+    """Pages that hold only images and were not read."""
 
     @property
     def characters(self) -> int:

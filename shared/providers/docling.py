@@ -25,6 +25,7 @@ from shared.documents import ConvertedDocument
 from shared.errors import ConversionCrashed, ConversionFailed, DocmillError, DocumentError, TaskTimeout
 from shared.ports import ConversionOptions
 from shared.providers.conversion import detection
+from shared.providers.conversion.request import Limits, Request
 
 _log = logging.getLogger(__name__)
 _APP_ROOT = Path(__file__).resolve().parents[2]
@@ -52,14 +53,12 @@ Progress = Callable[[int, int], None]
 class DoclingConverter:
     """Implements `Converter`. Children start on first use and stay; `processes` of them work at a time.
 
-    memory_mb: resident size above which a child is killed. max_pages: of one document (pages, slides,
-    sheets). max_expanded_bytes: unpacked size of a zip-based document.
+    memory_mb: resident size above which a child is killed.
     """
 
-    def __init__(self, processes: int, memory_mb: int, max_pages: int, max_expanded_bytes: int) -> None:
+    def __init__(self, processes: int, memory_mb: int, limits: Limits) -> None:
         self._memory = memory_mb * _MEGABYTE
-        self._max_pages = max_pages
-        self._max_expanded_bytes = max_expanded_bytes
+        self._limits = limits
         self._lock = threading.Lock()
         self._children: set[_Child] = set()
         self._closed = False
@@ -73,7 +72,7 @@ class DoclingConverter:
         return f"{_OUTPUT_VERSION}-{metadata.version('docling-slim')}"
 
     def detect(self, path: Path, filename: str) -> str:
-        return detection.detect(path, filename, self._max_expanded_bytes)
+        return detection.detect(path, filename, self._limits.expanded_bytes)
 
     def convert(
         self, path: Path, fmt: str, options: ConversionOptions, *, timeout: float, progress: Progress
@@ -81,12 +80,7 @@ class DoclingConverter:
         if fmt not in detection.SUPPORTED:
             raise detection.unsupported("This file format is not supported.")
         watch = _Watch(time.monotonic() + timeout, progress)
-        request = {
-            "path": str(path.resolve()),
-            "format": fmt,
-            "ocr": options.ocr,
-            "max_pages": self._max_pages,
-        }
+        request = Request(path=path.resolve(), format=fmt, options=options, limits=self._limits)
         with self._child(watch) as child:
             child.send(request)
             return self._result(child, watch)
@@ -231,11 +225,11 @@ class _Child:
         except psutil.Error:
             return 0
 
-    def send(self, request: dict[str, Any]) -> None:
+    def send(self, request: Request) -> None:
         assert self._process.stdin
         self.idle = False
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(request.model_dump_json() + "\n")
             self._process.stdin.flush()
         except (OSError, ValueError) as error:  # it died, or `close` ended it
             raise ConversionCrashed from error

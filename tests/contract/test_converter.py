@@ -28,6 +28,7 @@ from shared.errors import (
     UnsupportedFormat,
 )
 from shared.ports import ConversionOptions
+from shared.providers.conversion.request import Limits
 from shared.providers.docling import DoclingConverter
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,9 @@ def quiet(done: int, total: int) -> None:
 
 @pytest.fixture(scope="module")
 def converter() -> Iterator[DoclingConverter]:
-    made = DoclingConverter(processes=1, memory_mb=2048, max_pages=MAX_PAGES, max_expanded_bytes=1 << 26)
+    made = DoclingConverter(
+        processes=1, memory_mb=2048, limits=Limits(pages=MAX_PAGES, expanded_bytes=1 << 26)
+    )
     yield made
     made.close()
 
@@ -369,7 +372,7 @@ def test_an_unknown_format_is_refused(converter: DoclingConverter, tmp_path: Pat
 
 
 def one(memory_mb: int = 2048) -> DoclingConverter:
-    return DoclingConverter(processes=1, memory_mb=memory_mb, max_pages=5000, max_expanded_bytes=1 << 30)
+    return DoclingConverter(processes=1, memory_mb=memory_mb, limits=Limits(expanded_bytes=1 << 30))
 
 
 def children(pid: int | None = None) -> list[psutil.Process]:
@@ -505,7 +508,7 @@ def test_progress_counts_pages_in_the_callers_thread(converter: DoclingConverter
 
 
 def test_two_work_at_a_time(tmp_path: Path, good: Path) -> None:
-    pair = DoclingConverter(processes=2, memory_mb=2048, max_pages=10, max_expanded_bytes=1 << 20)
+    pair = DoclingConverter(processes=2, memory_mb=2048, limits=Limits(pages=10, expanded_bytes=1 << 20))
     before = len(children())
     try:
         threads = [threading.Thread(target=works, args=(pair, good)) for _ in range(4)]
@@ -533,8 +536,9 @@ PARENT = """
 import sys
 from pathlib import Path
 from shared.ports import ConversionOptions
+from shared.providers.conversion.request import Limits
 from shared.providers.docling import DoclingConverter
-made = DoclingConverter(1, 2048, 10, 1 << 20)
+made = DoclingConverter(1, 2048, Limits())
 made.convert(Path(sys.argv[1]), "txt", ConversionOptions(), timeout=60, progress=lambda done, total: None)
 """
 

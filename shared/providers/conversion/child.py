@@ -1,6 +1,6 @@
 """The process that converts. It reads one request per line on stdin and answers in lines on stdout.
 
-    request   {"path", "format", "ocr", "max_pages"}
+    request   <Request>
     answers   {"progress": [done, total]} ...  then one of
               {"document": <ConvertedDocument>}
               {"error": {"code", "message"}}
@@ -20,11 +20,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TextIO
 
 from shared.documents import ConvertedDocument
 from shared.errors import ConversionCrashed, ConversionFailed, DocmillError
+from shared.providers.conversion.request import Request
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +45,12 @@ def _take_stdout() -> TextIO:
     return answers
 
 
-def _requests() -> Iterator[dict[str, Any]]:
+def _requests() -> Iterator[Request]:
     """Requests as they come. A thread reads them, so that the end of stdin is seen at any time."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     while True:
-        yield json.loads(lines.get())
+        yield Request.model_validate_json(lines.get())
 
 
 def _read(lines: queue.SimpleQueue[str]) -> None:
@@ -78,7 +78,7 @@ def _answer(answers: TextIO, answer: dict[str, Any]) -> None:
     answers.flush()
 
 
-def _outcome(request: dict[str, Any], progress: Callable[[int, int], None]) -> dict[str, Any]:
+def _outcome(request: Request, progress: Callable[[int, int], None]) -> dict[str, Any]:
     try:
         return {"document": _convert(request, progress).model_dump(mode="json")}
     except DocmillError as error:
@@ -95,19 +95,19 @@ def _error(error: DocmillError) -> dict[str, Any]:
     return {"error": {"code": error.code, "message": error.message}}
 
 
-def _convert(request: dict[str, Any], progress: Callable[[int, int], None]) -> ConvertedDocument:
-    path, fmt, max_pages = Path(request["path"]), request["format"], request["max_pages"]
+def _convert(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:
+    path, fmt = request.path, request.format
     if fmt == "pdf":
         from shared.providers.conversion import pdf
 
-        return pdf.convert(path, request["ocr"], max_pages, progress)
+        return pdf.convert(request, progress)
     if fmt in {"txt", "csv"}:
         from shared.providers.conversion import plain
 
         return plain.convert(path, fmt)
     from shared.providers.conversion import declarative
 
-    return declarative.convert(path, fmt, max_pages)
+    return declarative.convert(path, fmt, request.limits)
 
 
 if __name__ == "__main__":

@@ -13,15 +13,16 @@ from typing import Any
 from shared.documents import Block, ConvertedDocument
 from shared.errors import ConversionFailed, DocumentCorrupt, DocumentEmpty, DocumentTooLarge
 from shared.providers.conversion.markdown import table
+from shared.providers.conversion.request import Limits
 
 _INPUT_FORMATS = {"docx": "DOCX", "pptx": "PPTX", "xlsx": "XLSX", "html": "HTML", "md": "MD", "eml": "EMAIL"}
 _SPACE_BEFORE_MARK = re.compile(r" ([,.;:!?)\]])(?= |$)")
 _PAGED = {"pptx": "slides", "xlsx": "sheets"}
 
 
-def convert(path: Path, fmt: str, max_pages: int) -> ConvertedDocument:
+def convert(path: Path, fmt: str, limits: Limits) -> ConvertedDocument:
     if fmt in _PAGED:
-        _check_parts(path, fmt, max_pages)
+        _check_parts(path, fmt, limits.pages)
     result = _docling(path, fmt)
     blocks = tuple(_blocks(result.document, fmt))
     if not any(block.text for block in blocks):

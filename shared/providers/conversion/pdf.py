@@ -10,6 +10,7 @@ from shared.documents import Block, ConvertedDocument
 from shared.errors import DocumentCorrupt, DocumentEmpty, DocumentEncrypted, DocumentTooLarge
 from shared.providers.conversion.layout import blocks_of
 from shared.providers.conversion.lines import Line
+from shared.providers.conversion.request import Request
 
 _NEEDS_PASSWORD = 4
 _THREADS = 2
@@ -18,25 +19,29 @@ _FREE_EVERY_PAGES = 16
 _TAIL = 2048
 
 
-def convert(path: Path, ocr: str, max_pages: int, progress: Callable[[int, int], None]) -> ConvertedDocument:
-    parser, key = _open(path)
+def convert(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:
+    parser, key = _open(request.path)
     total = parser.page_count(key)
     if total == 0:
         raise DocumentCorrupt
-    if total > max_pages:
-        raise DocumentTooLarge(f"The file has {total:,} pages; {max_pages:,} are allowed. Split it.")
+    if total > request.limits.pages:
+        raise DocumentTooLarge(
+            f"The file has {total:,} pages; {request.limits.pages:,} are allowed. Split it."
+        )
     pages: dict[int, tuple[float, list[Line]]] = {}
-    images, failed = 0, 0
+    images: list[int] = []
+    failed = 0
     progress(0, total)
     for done, result in enumerate(parser.iterate_results(), 1):
         if result.success:
             page = result.get_page()
             pages[result.page_number] = (result.page_height, list(_lines(page)))
-            images += bool(page.bitmap_resources) and not page.textline_cells
+            if page.bitmap_resources and not page.textline_cells:
+                images.append(result.page_number)
         else:
             failed += 1
         progress(done, total)
-    return _document(path, total, pages, images, failed, ocr)
+    return _document(request, total, pages, sorted(images), failed)
 
 
 def _open(path: Path) -> tuple[Any, str]:
@@ -88,30 +93,35 @@ def _lines(page: Any) -> Iterator[Line]:
 
 
 def _document(
-    path: Path, total: int, pages: dict[int, tuple[float, list[Line]]], images: int, failed: int, ocr: str
+    request: Request,
+    total: int,
+    pages: dict[int, tuple[float, list[Line]]],
+    images: Sequence[int],
+    failed: int,
 ) -> ConvertedDocument:
     blocks = tuple(blocks_of(pages))
-    if (failed or not all(lines for _, lines in pages.values())) and _is_cut_short(path):
+    if (failed or not all(lines for _, lines in pages.values())) and _is_cut_short(request.path):
         raise DocumentCorrupt
     if not blocks:
         raise _no_text(images, failed)
     warnings = []
     if failed:
         warnings.append(f"{failed} of {total} pages are damaged and were left out.")
-    if images and ocr != "never":
+    if images and request.options.ocr != "never":
         warnings.append(
-            f"{images} of {total} pages hold only images; OCR is not installed, so they were left out."
+            f"{len(images)} of {total} pages hold only images; OCR is not installed, so they were left out."
         )
     return ConvertedDocument(
         format="pdf",
-        title=_title(path) or _heading(blocks),
+        title=_title(request.path) or _heading(blocks),
         pages=total,
         blocks=blocks,
         warnings=tuple(warnings),
+        unread=tuple(images),
     )
 
 
-def _no_text(images: int, failed: int) -> Exception:
+def _no_text(images: Sequence[int], failed: int) -> Exception:
     if failed:
         return DocumentCorrupt()
     if images:

@@ -1,0 +1,24 @@
+"""What the parent asks of the process that converts: one request, as JSON on one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared.ports import ConversionOptions
+from shared.tasks import Value
+
+
+class Limits(Value):
+    """How much of a document is taken; above any of these it is refused as too large."""
+
+    pages: int = 5000
+    """Pages, slides or sheets."""
+    expanded_bytes: int = 2 * 1024 * 1024 * 1024
+    """Of a zip-based document, unpacked."""
+
+
+class Request(Value):
+    path: Path
+    format: str
+    options: ConversionOptions = ConversionOptions()
+    limits: Limits = Limits()
