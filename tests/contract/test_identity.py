@@ -274,7 +274,9 @@ class TestWhereItIsSaid:
         made = docmill(environ, "keys", "create", "--client", "default")
         assert made.returncode == 0, made.stderr
         identity_account.gates["queue"].refusal = (403, "AuthorizationPermissionMismatch")
-        found = json.loads(docmill(environ, "doctor", "--json").stdout)["items"]
+        examined = docmill(environ, "doctor", "--json")
+        assert examined.stderr == ""
+        found = json.loads(examined.stdout)["items"]
         states = {item["check"]: (item["state"], item["advice"]) for item in found}
         assert states["blob storage"] == states["table storage"] == states["keys of default"] == ("ok", "")
         assert states["queue storage"][0] == "wrong"
