@@ -53,7 +53,8 @@ def token(audience: str = AUDIENCE, **changed: Any) -> str:
 
 class TokenServer(ThreadingHTTPServer):
     """App Service's own endpoint for managed identities. `asked`: the query of each request; `known`: the
-    identities that are assigned, None standing for the system-assigned one."""
+    identities that are assigned, None standing for the system-assigned one; `claims` and `lifetime` (seconds)
+    of its tokens."""
 
     daemon_threads = True
 
@@ -62,6 +63,7 @@ class TokenServer(ThreadingHTTPServer):
         self.asked: list[dict[str, str]] = []
         self.known: set[str | None] = {None}
         self.claims: dict[str, Any] = {}
+        self.lifetime = 3600
 
     @property
     def environment(self) -> dict[str, str]:
@@ -83,7 +85,7 @@ class _TokenHandler(BaseHTTPRequestHandler):
             self._answer(400, {"statusCode": 400, "message": "No User Assigned Managed Identity found."})
         else:
             given = token(query["resource"], **self.server.claims)
-            expires = str(int(time.time()) + 3600)
+            expires = str(int(time.time()) + self.server.lifetime)
             answer = {"access_token": given, "expires_on": expires, "token_type": "Bearer"}
             self._answer(200, {**answer, "resource": query["resource"]})
 
@@ -308,6 +310,7 @@ class Account:
         self.tokens.asked.clear()
         self.tokens.known = {None}
         self.tokens.claims = {}
+        self.tokens.lifetime = 3600
 
     @property
     def trust(self) -> ssl.SSLContext:

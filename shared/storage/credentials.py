@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Credential = DefaultAzureCredential | ManagedIdentityCredential
 
 T = TypeVar("T")
+TIMEOUTS: dict[str, Any] = {"connection_timeout": 5, "read_timeout": 10}
+"""Seconds for one request for a token. The SDK's own are minutes, and every call to storage waits for it."""
 
 _AADSTS = re.compile(r"AADSTS\d+")
 _UNREACHED = re.compile(r"Failed to (resolve|establish)|Unable to connect|timed out|Connection aborted")
@@ -69,14 +71,14 @@ def _managed(client_id: str | None, resource_id: str | None) -> ManagedIdentityC
     from azure.identity import ManagedIdentityCredential
 
     config = {"resource_id": resource_id} if resource_id else None
-    return ManagedIdentityCredential(client_id=client_id, identity_config=config)
+    return ManagedIdentityCredential(client_id=client_id, identity_config=config, **TIMEOUTS)
 
 
 def _chain(authority: str | None) -> DefaultAzureCredential:
     """No client id and no authority unless we have one: None would hide the SDK's own variables."""
     from azure.identity import DefaultAzureCredential
 
-    return DefaultAzureCredential(**({"authority": authority} if authority else {}))
+    return DefaultAzureCredential(**TIMEOUTS, **({"authority": authority} if authority else {}))
 
 
 class Identity:

@@ -25,6 +25,7 @@ from shared.settings import read_settings
 from shared.storage.credentials import NoToken, identity
 from shared.tasks import TaskStatus, new_task
 from tests.identity import AUDIENCE, OBJECT_ID, Account
+from worker.storage import queue_service_of
 
 ROOT = Path(__file__).parents[2]
 CLIENT = "00000000-1111-2222-3333-444444444444"
@@ -118,6 +119,24 @@ class TestWhoIsAsked:
             assert found.get_token_info(SCOPE).token
         ((host, form),) = identity_account.authority.asked
         assert (host, form["scope"], form["client_id"]) == (authority, SCOPE, "a-service")
+
+    def test_a_token_that_ends_soon_is_replaced(self, core: Core, identity_account: Account) -> None:
+        identity_account.tokens.lifetime = 60  # less than the five minutes that the SDK keeps in hand
+        for _ in range(3):
+            core.queues.depth("default-tasks")
+        assert len(identity_account.tokens.asked) == 3
+
+    def test_every_listener_of_the_worker_by_one_token(self, identity_account: Account) -> None:
+        settings = read_settings(identity_account.settings)
+        other = {
+            "Other__queueServiceUri": identity_account.gates["queue"].url,
+            "Other__credential": "managedidentity",
+        }
+        for connection in ("AzureWebJobsStorage", "AzureWebJobsStorage", "Other"):
+            with queue_service_of(connection, settings, other) as service:
+                assert service.get_service_properties()
+        assert len(identity_account.tokens.asked) == 1
+        identity(settings).close()
 
     def test_a_closed_core_gives_its_identity_back(self, identity_account: Account) -> None:
         for _ in range(2):
