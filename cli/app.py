@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,7 @@ class Commands(TyperGroup):
             note(str(error))
             raise typer.Exit(2) from None
         except DocmillError as error:
-            note(error.message)
+            note(error.advice or error.message)
             raise typer.Exit(3 if error.status >= 500 else 2) from None
 
 
@@ -94,4 +95,7 @@ app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
+    for name in ("azure", "shared.storage.refusals"):
+        # What they would log, the command says itself, in one line.
+        logging.getLogger(name).addHandler(logging.NullHandler())
     app(prog_name="docmill")

@@ -114,7 +114,7 @@ def _ask(core: Core, check: Check) -> Finding:
     try:
         good, advice = check.ask(core), check.mend
     except DocmillError as error:
-        good, advice = False, f"{error.message} {check.mend}"
+        good, advice = False, error.advice or f"{error.message} {check.mend}"
     except SettingsError as error:
         good, advice = False, str(error)
     except Exception as error:  # a doctor meets what nobody foresaw, too; its text may hold a secret

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from shared.backlog import QueueBacklog
-from shared.errors import DocmillError
-from shared.names import all_queues
+from shared.errors import BlobNotFound, DocmillError
+from shared.names import DELIVERIES_QUEUE, all_queues
 from shared.ports import (
     Backlog,
     BlobStore,
@@ -62,6 +63,9 @@ class Core:
         for part in parts:
             if hasattr(part, "close"):
                 part.close()
+        from shared.storage.credentials import identity
+
+        identity(self.settings).close()  # all storage clients share it, so none of them closes it
 
     def prepare(self) -> None:
         """Makes the queues, tables and the container that are missing: triggers never do."""
@@ -84,10 +88,17 @@ class Core:
     def checks(self) -> dict[str, str | None]:
         """What is wrong with each dependency, None where nothing is. Makes no paid call."""
         return {
-            "storage": _problem(self._tables.ping),
+            "storage": _problem(self._reach_storage),
             "supabase": _problem(lambda: self.documents.ping(5)),
             "models": _problem(lambda: self.models.ping(5)),
         }
+
+    def _reach_storage(self) -> None:
+        """Each of its services: they have roles, network rules and addresses of their own."""
+        self._tables.ping()
+        self.queues.depth(DELIVERIES_QUEUE)
+        with suppress(BlobNotFound):
+            self.blobs.info(".locks/none")
 
     @property
     def _tables(self) -> Tables:
@@ -225,7 +236,9 @@ def _problem(check: Callable[[], object]) -> str | None:
     """What to tell an operator: our own words, never an exception's."""
     try:
         check()
-    except (DocmillError, SettingsError) as error:
+    except DocmillError as error:
+        return error.advice or error.message
+    except SettingsError as error:
         return str(error)
     except Exception as error:
         return f"It failed with {type(error).__name__}: see the log."

@@ -23,7 +23,8 @@
     |-- InternalError                  tried again
 
 Messages are read by the client's developers: they say what to do, and hold no path, host name, key or
-stack trace. The cause goes to the log by `raise ... from`.
+stack trace. What only the operator can mend is `advice`: for logs, checks and `docmill doctor`. The cause
+goes to the log by `raise ... from`.
 """
 
 from __future__ import annotations
@@ -43,10 +44,14 @@ class DocmillError(Exception):
     retries: ClassVar[int] = NEVER
     default: ClassVar[str] = "Something went wrong. Try again later."
 
-    def __init__(self, message: str | None = None, *, retry_after: float | None = None) -> None:
-        """`retry_after`: seconds that whoever refused us asked us to wait."""
+    def __init__(
+        self, message: str | None = None, *, retry_after: float | None = None, advice: str | None = None
+    ) -> None:
+        """`retry_after`: seconds that whoever refused us asked us to wait. `advice`: what the operator can do
+        about it, which is no client's business."""
         self.message = message or self.default
         self.retry_after = retry_after
+        self.advice = advice
         super().__init__(self.message)
 
     @property

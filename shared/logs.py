@@ -56,6 +56,9 @@ def quiet() -> None:
     """Keeps libraries that log every request to warnings."""
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A page for each token that was not given. We say what it means; the page is there at LOG_LEVEL=DEBUG.
+    detailed = logging.getLogger().isEnabledFor(logging.DEBUG)
+    logging.getLogger("azure.identity").setLevel(logging.WARNING if detailed else logging.ERROR)
 
 
 def about(task: Task) -> dict[str, Any]:

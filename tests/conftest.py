@@ -5,6 +5,7 @@ A missing piece fails the test with what to run; nothing is skipped, here or in 
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from local import ports
 from local.app import App
 from local.stack import Stack
+from tests.identity import Account, account
 
 
 @dataclass(frozen=True)
@@ -87,3 +89,24 @@ def app(stack: Stack) -> Iterator[App]:
     app.start()
     yield app
     app.stop()
+
+
+@pytest.fixture(scope="session")
+def _account() -> Iterator[Account]:
+    with data_directory() as data, account(data) as made:
+        yield made
+
+
+@pytest.fixture
+def identity_account(_account: Account, monkeypatch: pytest.MonkeyPatch) -> Account:
+    """A storage account that takes an identity, and a process that has one.
+
+    `Core(read_settings(identity_account.settings))` reaches it.
+    """
+    _account.reset()
+    for name in list(os.environ):
+        if name.startswith(("AZURE", "IDENTITY_", "MSI_")):
+            monkeypatch.delenv(name)
+    for name, value in _account.environment.items():
+        monkeypatch.setenv(name, value)
+    return _account

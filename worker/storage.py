@@ -33,6 +33,6 @@ def _settings_of(connection: str, environ: Mapping[str, str]) -> Settings:
     if not named:
         raise ValueError(f"its connection {connection} is not set")
     try:
-        return read_settings(named)
+        return read_settings(named, services=("queue",))
     except SettingsError as error:
         raise ValueError(f"its connection {connection} is wrong: {error}") from error

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from shared import deadline
 from shared.errors import DocmillError, StorageUnavailable, TaskTimeout
 from shared.settings import Settings, SettingsError
+from shared.storage.credentials import NoToken, identity
+from shared.storage.refusals import advice_on, tell
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
     from azure.data.tables import TableServiceClient
     from azure.storage.blob import BlobServiceClient
     from azure.storage.queue import QueueServiceClient
@@ -49,7 +50,7 @@ def queue_service(settings: Settings) -> QueueServiceClient:
     options = {**_options(settings), "retry_policy": ExponentialRetry(**BACKOFF)}
     if connection := connection_string(settings):
         return QueueServiceClient.from_connection_string(connection, **options)
-    return QueueServiceClient(_uri(settings, "queue"), credential=_credential(settings), **options)
+    return QueueServiceClient(_uri(settings, "queue"), credential=identity(settings), **options)
 
 
 def blob_service(settings: Settings) -> BlobServiceClient:
@@ -66,7 +67,7 @@ def blob_service(settings: Settings) -> BlobServiceClient:
     }
     if connection := connection_string(settings):
         return BlobServiceClient.from_connection_string(connection, **options)
-    return BlobServiceClient(_uri(settings, "blob"), credential=_credential(settings), **options)
+    return BlobServiceClient(_uri(settings, "blob"), credential=identity(settings), **options)
 
 
 def table_service(settings: Settings) -> TableServiceClient:
@@ -84,7 +85,7 @@ def table_service(settings: Settings) -> TableServiceClient:
     }
     if connection := connection_string(settings):
         return TableServiceClient.from_connection_string(connection, **options)
-    return TableServiceClient(_uri(settings, "table"), credential=_credential(settings), **options)
+    return TableServiceClient(_uri(settings, "table"), credential=identity(settings), **options)
 
 
 def connection_string(settings: Settings) -> str | None:
@@ -119,20 +120,15 @@ def _uri(settings: Settings, service: str) -> str:
     )
 
 
-def _credential(settings: Settings) -> TokenCredential:
-    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
-
-    if settings.storage_credential == "managedidentity":
-        return ManagedIdentityCredential(client_id=settings.storage_client_id)
-    return DefaultAzureCredential(managed_identity_client_id=settings.storage_client_id)
-
-
 @contextmanager
-def storage_errors() -> Iterator[None]:
-    """Turns what the SDKs raise for an account out of reach into our error; the rest is the caller's."""
+def storage_errors(service: str = "blob") -> Iterator[None]:
+    """Turns what the SDKs raise for an account out of reach into our error; the rest is the caller's.
+
+    `service`: blob, queue or table. What the operator can do about it is in the log and in the error's
+    `advice`, never in its message, which clients read.
+    """
     from azure.core.exceptions import (
         AzureError,
-        ClientAuthenticationError,
         HttpResponseError,
         ResourceExistsError,
         ResourceModifiedError,
@@ -143,18 +139,22 @@ def storage_errors() -> Iterator[None]:
         yield
     except (ResourceExistsError, ResourceNotFoundError, ResourceModifiedError):
         raise
-    except ClientAuthenticationError as error:
-        raise StorageUnavailable("The storage account refuses our credentials or role.") from error
     except HttpResponseError as error:
         if error.status_code in {404, 409, 412}:
             raise
-        raise _out_of_reach() from error
+        raise _out_of_reach(advice_on(error, service)) from error
     except AzureError as error:
-        raise _out_of_reach() from error
+        raise _out_of_reach(advice_on(error, service)) from error
+    except NoToken as error:
+        raise _out_of_reach(str(error)) from error
 
 
-def _out_of_reach() -> DocmillError:
-    return TaskTimeout() if deadline.passed() else StorageUnavailable()
+def _out_of_reach(advice: str | None) -> DocmillError:
+    if deadline.passed():
+        return TaskTimeout()
+    if advice:
+        tell(advice)
+    return StorageUnavailable(advice=advice)
 
 
 def patience() -> dict[str, Any]:

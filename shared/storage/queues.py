@@ -37,7 +37,7 @@ class AzureTaskQueue:
 
         # No expiry: a message that waits longer than the default week must not vanish.
         options: dict[str, Any] = {"visibility_timeout": int(delay + 0.999) or None, "time_to_live": -1}
-        with storage_errors():
+        with storage_errors("queue"):
             try:
                 self._queue(queue).send_message(to_wire(body), **options)
             except ResourceNotFoundError:
@@ -56,7 +56,7 @@ class AzureTaskQueue:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            with storage_errors():
+            with storage_errors("queue"):
                 pages = self._queue(queue).receive_messages(
                     messages_per_page=min(limit, 32), max_messages=limit, visibility_timeout=int(visibility)
                 )
@@ -77,7 +77,7 @@ class AzureTaskQueue:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            with storage_errors():
+            with storage_errors("queue"):
                 self._queue(queue).delete_message(message.id, message.pop_receipt)
         except ResourceNotFoundError:
             return  # deleted before, or somebody else has it now and will
@@ -86,7 +86,7 @@ class AzureTaskQueue:
         from azure.core.exceptions import ResourceExistsError
 
         try:
-            with storage_errors():
+            with storage_errors("queue"):
                 self._queue(queue).create_queue()
         except ResourceExistsError:
             return
@@ -95,7 +95,7 @@ class AzureTaskQueue:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            with storage_errors():
+            with storage_errors("queue"):
                 return int(self._queue(queue).get_queue_properties().approximate_message_count or 0)
         except ResourceNotFoundError:
             return 0
@@ -104,7 +104,7 @@ class AzureTaskQueue:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            with storage_errors():
+            with storage_errors("queue"):
                 peeked = self._queue(queue).peek_messages(max_messages=1)
         except ResourceNotFoundError:
             return None

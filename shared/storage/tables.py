@@ -50,7 +50,7 @@ class Tables:
         return client
 
     def ensure(self) -> None:
-        with storage_errors():
+        with storage_errors("table"):
             for name in ALL_TABLES:
                 self._service.create_table_if_not_exists(name)
 
@@ -59,7 +59,7 @@ class Tables:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            with storage_errors():
+            with storage_errors("table"):
                 next(iter(self[TASKS].query_entities("PartitionKey eq ''", results_per_page=1)), None)
         except ResourceNotFoundError as error:
             raise StorageUnavailable("The tables are missing: `docmill keys create` makes them.") from error
@@ -96,7 +96,7 @@ class AzureTaskStore:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            with storage_errors():
+            with storage_errors("table"):
                 entity = self._table.get_entity(client_id, f"T|{task_id}")
         except ResourceNotFoundError:
             return None
@@ -120,7 +120,7 @@ class AzureTaskStore:
 
     def _submit(self, operations: list[Operation], **options: Any) -> str:
         """The new ETag of the first row of a transaction."""
-        with _conflicts(), storage_errors():
+        with _conflicts(), storage_errors("table"):
             answers = self._table.submit_transaction(operations, **options)
         return str(answers[0]["etag"])
 
@@ -163,7 +163,7 @@ class AzureTaskStore:
     def _query(
         self, query: str, values: dict[str, str], limit: int, select: list[str] | None = None
     ) -> list[Entity]:
-        with storage_errors():
+        with storage_errors("table"):
             pages = self._table.query_entities(
                 query, parameters=values, results_per_page=min(limit, 1000), select=select
             )
@@ -173,7 +173,7 @@ class AzureTaskStore:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            with storage_errors():
+            with storage_errors("table"):
                 entity = self._table.get_entity(client_id, f"I|{key_hash}")
         except ResourceNotFoundError:
             return None
@@ -184,7 +184,7 @@ class AzureTaskStore:
         from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 
         try:
-            with storage_errors():
+            with storage_errors("table"):
                 found = self._table.get_entity(client_id, f"I|{record.key_hash}")
                 if found["created_at"] == _stamp(record.created_at):
                     self._table.delete_entity(
@@ -194,7 +194,7 @@ class AzureTaskStore:
             return
 
     def remind(self, client_id: str, expiry: Expiry) -> None:
-        with storage_errors():
+        with storage_errors("table"):
             self._table.upsert_entity(_expiry_entity(client_id, expiry))
 
     def expiring(self, client_id: str, now: datetime, limit: int = 200) -> list[Expiry]:
@@ -203,7 +203,7 @@ class AzureTaskStore:
         return [_expiry(entity["RowKey"]) for entity in self._query(query, values, limit, ["RowKey"])]
 
     def forget(self, client_id: str, expiry: Expiry) -> None:
-        with storage_errors():
+        with storage_errors("table"):
             self._table.delete_entity(client_id, _expiry_key(expiry))
 
 
@@ -218,20 +218,20 @@ class AzureKeyStore:
         return self._tables[KEYS]
 
     def add(self, key: ApiKey) -> None:
-        with storage_errors():
+        with storage_errors("table"):
             self._table.create_entity(_key_entity(key))
 
     def get(self, client_id: str, key_id: str) -> ApiKey | None:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            with storage_errors():
+            with storage_errors("table"):
                 return _key(self._table.get_entity(client_id, key_id))
         except ResourceNotFoundError:
             return None
 
     def of_client(self, client_id: str) -> list[ApiKey]:
-        with storage_errors():
+        with storage_errors("table"):
             found = self._table.query_entities("PartitionKey eq @client", parameters={"client": client_id})
             return [_key(entity) for entity in found]
 
@@ -240,7 +240,7 @@ class AzureKeyStore:
 
         change = {"PartitionKey": client_id, "RowKey": key_id, "revoked_at": _stamp(now)}
         try:
-            with storage_errors():
+            with storage_errors("table"):
                 self._table.update_entity(change)
         except ResourceNotFoundError:
             return False
@@ -261,7 +261,7 @@ class AzureSecretStore:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            with storage_errors():
+            with storage_errors("table"):
                 entity = self._table.get_entity(client_id, "S|client")
         except ResourceNotFoundError:
             return None
@@ -271,7 +271,7 @@ class AzureSecretStore:
         from azure.core.exceptions import ResourceExistsError
 
         entity = {"PartitionKey": client_id, "RowKey": "S|client", "ciphertext": ciphertext}
-        with storage_errors():
+        with storage_errors("table"):
             if replace:
                 self._table.upsert_entity(entity)
                 return ciphertext
@@ -301,7 +301,7 @@ class AzureDeadLetterStore:
             "listed": listed["RowKey"],
         }
         try:
-            with _conflicts(), storage_errors():
+            with _conflicts(), storage_errors("table"):
                 self._table.submit_transaction([("create", once), ("create", listed)])
         except RowExists:
             return
@@ -310,7 +310,7 @@ class AzureDeadLetterStore:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            with storage_errors():
+            with storage_errors("table"):
                 once = self._table.get_entity(client_id, f"D|{dead_letter_id}")
                 listed = self._table.get_entity(client_id, once["listed"])
                 letter = DeadLetter.model_validate_json(listed["letter"])
@@ -333,11 +333,11 @@ class AzureDeadLetterStore:
 
         name = f"D|{dead_letter_id}"
         try:
-            with storage_errors():
+            with storage_errors("table"):
                 listed = self._table.get_entity(client_id, name)["listed"]
             if listed > f"L|{inverted(before)}":
                 keys = [{"PartitionKey": client_id, "RowKey": key} for key in (listed, name)]
-                with _conflicts(), storage_errors():
+                with _conflicts(), storage_errors("table"):
                     self._table.submit_transaction([("delete", key) for key in keys])
         except (ResourceNotFoundError, RowChanged):
             return
@@ -350,7 +350,7 @@ class AzureDeadLetterStore:
     ) -> list[Entity]:
         query = f"PartitionKey eq @client and RowKey gt @start and RowKey lt @end{condition}"
         values = {"client": client_id, "start": start, "end": f"L|{_END}"}
-        with storage_errors():
+        with storage_errors("table"):
             pages = self._table.query_entities(
                 query, parameters=values, results_per_page=limit, select=select
             )
