@@ -12,7 +12,7 @@
     |-- RateLimited                    429
     |-- Unavailable                    503
     |-- DocumentError                  the document itself is at fault, so trying again is no use
-    |   |-- BlobNotFound, UnsupportedFormat, DocumentCorrupt, DocumentEncrypted
+    |   |-- BlobNotFound (and DocumentChanged), UnsupportedFormat, DocumentCorrupt, DocumentEncrypted
     |   |-- DocumentEmpty, DocumentTooLarge, ConversionFailed
     |-- ConversionCrashed              tried once more
     |-- TaskTimeout                    tried again
@@ -144,6 +144,12 @@ class DocumentError(DocmillError):
 class BlobNotFound(DocumentError):
     code = "blob_not_found"
     default = "The file of this document does not exist (any more). Upload it again."
+
+
+class DocumentChanged(BlobNotFound):
+    """There is a file of that name, but it is not the one that was meant."""
+
+    default = "The file was replaced after this task had first seen it. Submit a new task for the new one."
 
 
 class UnsupportedFormat(DocumentError):
