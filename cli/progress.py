@@ -146,7 +146,7 @@ class Lines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def show(self, row: int, percent: int, message: str, state: str = "") -> None:  # noqa: ARG002 - the words say it
+    def show(self, row: int, percent: int, message: str, state: str = "") -> None:
         """Messages that differ in their numbers only belong to one stage."""
         stage = "".join(c for c in message if not c.isdigit())
         if self._last.get(row) != stage and (state in _ENDS or not self._only_ends):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -78,22 +77,22 @@ class Crew:
         self._order = order
         self._shown = shown
         self._stop = threading.Event()
+        self._first = threading.Event()
+        """The first file is submitted, or never will be."""
         self.outcomes: dict[int, Outcome] = {}
 
     def send(self, sources: Sequence[Source]) -> None:
         """All of them, or until one meets what the next would meet too."""
-        rows = iter(_Shared(enumerate(sources)))
+        rows = _Shared(enumerate(sources))
+        # Daemons, so that Ctrl-C need not sit out the requests that wait.
+        threads = [
+            threading.Thread(target=self._work, args=(rows,), daemon=True)
+            for _ in range(min(self._order.in_flight, len(sources)))
+        ]
         try:
-            for row, source in enumerate(sources[:1]):
-                next(rows)
-                self._one(row, source)
-            # Daemons, so that Ctrl-C need not sit out the requests that wait.
-            threads = [
-                threading.Thread(target=self._work, args=(rows,), daemon=True)
-                for _ in range(min(self._order.in_flight, len(sources) - 1))
-            ]
             for thread in threads:
                 thread.start()
+                self._first.wait()
             for thread in threads:
                 thread.join()
         except BaseException:
@@ -106,6 +105,7 @@ class Crew:
             if found is None:
                 return
             self._one(*found)
+            self._first.set()
 
     def _one(self, row: int, source: Source) -> None:
         try:
@@ -113,11 +113,8 @@ class Crew:
         except Exception as error:
             failure = error if isinstance(error, Failure) else _unforeseen(error)
             self._shown.show(row, 0, f"refused: {failure}", "failed")
-            self.outcomes[row] = Outcome(refusal=failure)
-            if (
-                not isinstance(failure, Unreadable)
-                and getattr(failure, "status", None) not in _ABOUT_THE_FILE
-            ):
+            self.outcomes[row] = Outcome(self.outcomes.get(row, Outcome()).task, failure)
+            if not _about_the_file(failure):
                 self._stop.set()
 
     def _task(self, row: int, source: Source) -> Json:
@@ -130,6 +127,7 @@ class Crew:
             lambda: self._api.submit(order.task_type, {"document_id": document_id}, order.webhook_url, key),
         )
         self.outcomes[row] = Outcome(task)
+        self._first.set()
         self._shown.show(row, 0, f"submitted as {task['task_id']}", "" if order.wait else SUBMITTED)
         return self._followed(row, task) if order.wait else task
 
@@ -148,12 +146,18 @@ class Crew:
 
     def _patiently(self, row: int, ask: Callable[[], T]) -> T:
         """As often as the service says that it is busy, after the time that it names."""
+
+        def waits(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            self._shown.show(row, 0, f"waits: {error}")
+
         again = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Busy),
-            wait=_asked_for,
+            # A little more, each a little different: those who were sent away do not all come back at once.
+            wait=_AskedFor() + tenacity.wait_random(0, 1),
             stop=tenacity.stop_after_delay(BUSY_SECONDS) | tenacity.stop_when_event_set(self._stop),
             sleep=tenacity.sleep_using_event(self._stop),
-            before_sleep=lambda _: self._shown.show(row, 0, "waits: the service is busy"),
+            before_sleep=waits,
             reraise=True,
         )
         return again(ask)
@@ -171,11 +175,14 @@ class _Shared(Iterator[T]):
             return next(self._inner)
 
 
-def _asked_for(state: tenacity.RetryCallState) -> float:
-    """A little more than asked for, each a little different: those who were sent away do not all come back
-    at the same moment."""
-    error = state.outcome.exception() if state.outcome else None
-    return (error.retry_after if isinstance(error, Busy) else 1.0) + random.random()
+class _AskedFor(tenacity.wait.wait_base):
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        error = retry_state.outcome.exception() if retry_state.outcome else None
+        return error.retry_after if isinstance(error, Busy) else 1.0
+
+
+def _about_the_file(failure: Failure) -> bool:
+    return isinstance(failure, Unreadable) or getattr(failure, "status", None) in _ABOUT_THE_FILE
 
 
 def _unforeseen(error: Exception) -> Failure:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.client import FINAL, Api, Json
+from cli.client import FINAL, Api, Json, Misuse
 from cli.config import config
 from cli.files import Source, find
 from cli.journal import Journals
@@ -73,6 +73,8 @@ def submit(
     found = find(files, recursive=recursive)
     many = any(path.is_dir() for path in files)
     order = Order(task_type, webhook_url, wait, many if once is None else once, in_flight)
+    if not found.sources:
+        raise Misuse("There is no file to submit.")
     if found.skipped:
         note(f"Left out: {found.skipped:,} that are hidden, lead elsewhere or are no files.")
     sources, settings = found.sources, config(context)

@@ -39,9 +39,10 @@ Report = Callable[[int, int], None]
 class Uploads:
     """Threads may share it; of large files one goes at a time, since each takes the whole line."""
 
-    def __init__(self, api: Api, journals: Journals) -> None:
+    def __init__(self, api: Api, journals: Journals, block_bytes: int = BLOCK_BYTES) -> None:
         self._api = api
         self._journals = journals
+        self._block_bytes = block_bytes
         self._one = threading.Lock()
 
     def put(self, path: Path, report: Report) -> Json:
@@ -69,7 +70,7 @@ class Uploads:
         with self._one:
             self._journals.tidy()
             journal = self._journals.of_file(self._api.identity, path)
-            return LargeFile(self._api, path, journal, report).document()
+            return LargeFile(self._api, path, journal, report, self._block_bytes).document()
 
 
 def _too_large(error: Exception, size: int) -> bool:
@@ -97,7 +98,9 @@ class BlocksLost(Exception):
 class LargeFile:
     """One upload in blocks, from the beginning or from where the journal says that it got to."""
 
-    def __init__(self, api: Api, path: Path, journal: Journal, report: Report) -> None:
+    def __init__(self, api: Api, path: Path, journal: Journal, report: Report, block_bytes: int) -> None:
+        """`block_bytes`: of a new upload; one that goes on keeps the size that it began with."""
+        self._block_bytes = block_bytes
         self._api = api
         self._path = path
         self._journal = journal
@@ -158,7 +161,7 @@ class LargeFile:
         return self._journal.progress
 
     def _announced(self) -> Progress:
-        return _progress(self._api.announce(self._path.name, self._size))
+        return _progress(self._api.announce(self._path.name, self._size), self._block_bytes)
 
     def _renewed(self, progress: Progress) -> Progress | None:
         """None when the service gives no new address for this document."""
@@ -229,7 +232,7 @@ class LargeFile:
             raise Unreadable(f"{self._path}: it was changed while it was sent. Send it again.")
 
 
-def _progress(answer: Json, block_bytes: int = BLOCK_BYTES, done: tuple[int, ...] = ()) -> Progress:
+def _progress(answer: Json, block_bytes: int, done: tuple[int, ...] = ()) -> Progress:
     upload = answer["upload"]
     return Progress(
         document_id=answer["document"]["document_id"],

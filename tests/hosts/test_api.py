@@ -5,8 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import secrets
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
-from api.app import create_app
 from local.app import App
 from shared import maintenance
 from shared.core import Core
@@ -27,6 +23,7 @@ from shared.runner import settle_lost
 from shared.settings import read_settings
 from shared.tasks import TaskStatus, new_task, utc_now
 from tests.hosts.http_function import HttpFunction
+from tests.serving import served
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +44,6 @@ def http(request: pytest.FixtureRequest, app: App, core: Core) -> Iterator[httpx
         httpx.Client(base_url=url, headers=headers, transport=transport, timeout=60) as client,
     ):
         yield client
-
-
-@contextmanager
-def served(core: Core) -> Iterator[tuple[str, None]]:
-    """The API under uvicorn, in a thread, as the worker runs it."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        server = uvicorn.Server(uvicorn.Config(create_app(core), log_config=None))
-        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", None
-        server.should_exit = True
-        thread.join()
 
 
 @contextmanager
