@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
+import json
+import socket
+import ssl
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,9 +20,16 @@ import httpx
 import pytest
 from azure.core.credentials import AccessToken
 from azure.storage.blob import BlobServiceClient, UserDelegationKey
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
+from local.node import script
 from shared.core import Core
 from shared.settings import read_settings
+from shared.storage.blobs import AzureBlobStore
 from shared.storage.signatures import KEY_LIFE, KEY_RESERVE, DelegationKey, UploadSigner
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
@@ -88,10 +103,84 @@ def key_of(start: datetime, end: datetime) -> UserDelegationKey:
 
 
 class Identity:
-    """A credential that gives a token of no worth: nothing is asked of Azure."""
+    """A credential whose tokens say what Azurite reads of one, signed by nobody."""
 
     def get_token(self, *scopes: str, **_: Any) -> AccessToken:
-        return AccessToken("none", 2_000_000_000)
+        now = int(time.time())
+        claims = {
+            "aud": "https://storage.azure.com",
+            "iss": "https://sts.windows.net/11111111-2222-3333-4444-555555555555/",
+            "iat": now - 60,
+            "nbf": now - 60,
+            "exp": now + 3600,
+            "oid": "object",
+            "tid": "tenant",
+        }
+        parts = ({"alg": "none", "typ": "JWT"}, claims, "unsigned")
+        return AccessToken(".".join(map(_part, parts)), now + 3600)
+
+
+def _part(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Certificate and key of 127.0.0.1, trusted by nobody else."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    day = timedelta(days=1)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - day, datetime.now(UTC) + day)
+    signed = made.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    pem, secret = folder / "certificate.pem", folder / "key.pem"
+    pem.write_bytes(signed.public_bytes(Encoding.PEM))
+    secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return pem, secret
+
+
+@contextmanager
+def azurite_by_identity(folder: Path, port: int) -> Iterator[AzureBlobStore]:
+    """Blobs of an Azurite that speaks HTTPS and reads tokens."""
+    pem, secret = certificate(folder)
+    options = ["--oauth", "basic", "--cert", str(pem), "--key", str(secret), "--blobPort", str(port)]
+    quiet = ["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(folder)]
+    with subprocess.Popen([*script("azurite-blob"), *options, *quiet], stdout=subprocess.DEVNULL) as process:
+        try:
+            _wait_for(port)
+            url, version = f"https://127.0.0.1:{port}/devstoreaccount1", "2026-06-06"
+            with BlobServiceClient(
+                url, Identity(), connection_verify=str(pem), api_version=version
+            ) as service:
+                store = AzureBlobStore(service)
+                store.ensure()
+                yield store
+        finally:
+            process.terminate()
+
+
+def _wait_for(port: int) -> None:
+    until = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert time.monotonic() < until, "Azurite did not start"
+            time.sleep(0.05)
+        else:
+            return
+
+
+def test_azurite_takes_what_a_delegation_key_signed(tmp_path: Path, free_port: int) -> None:
+    with azurite_by_identity(tmp_path, free_port) as blobs:
+        trust = ssl.create_default_context(cafile=tmp_path / "certificate.pem")
+        grant = blobs.grant_upload("acme/uploads/a b.txt", "text/plain", 900, blocks=False)
+        query = parse_qs(urlsplit(grant.url).query)
+        assert (query["skoid"], query["sp"], query["spr"]) == (["object"], ["c"], ["https"])
+        with httpx.Client(trust_env=False, verify=trust) as http:
+            assert http.put(grant.url, content=b"first", headers=grant.headers).status_code == 201
+            assert http.put(grant.url, content=b"second", headers=grant.headers).status_code == 403
+            assert http.get(grant.url).status_code == 403
+        assert blobs.read("acme/uploads/a b.txt") == b"first"
 
 
 class Delegating(BlobServiceClient):
