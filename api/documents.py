@@ -203,8 +203,8 @@ def _looked_at(core: Core, document: Document) -> Document:
         return document
     try:
         return received(document, core.documents, core.blobs, core.settings.max_upload_bytes)
-    except DocumentError:
-        return document
+    except (DocumentError, StorageUnavailable):
+        return document  # as it is known
 
 
 @router.get("/documents", response_model=Listing[DocumentShape])

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,13 +65,18 @@ class Journal:
                 self._write(replace(self._progress, complete=True, url=""))
 
     def _write(self, progress: Progress) -> None:
+        """Where nothing can be kept, only this run knows it: the upload goes on."""
+        self._progress = progress
+        with suppress(OSError):
+            self._save(progress)
+
+    def _save(self, progress: Progress) -> None:
         """Beside it first, so that whoever is killed here leaves the last notes whole."""
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         beside = self._file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(asdict(progress), file)
         beside.replace(self._file)
-        self._progress = progress
 
 
 class Journals:
@@ -95,9 +101,10 @@ class Journals:
     def tidy(self) -> None:
         """Forgets what nobody went on with."""
         long_ago = time.time() - KEPT_DAYS * 86400
-        for file in self._folder.glob("*"):
-            if file.stat().st_mtime < long_ago:
-                file.unlink(missing_ok=True)
+        with suppress(OSError):
+            for file in self._folder.glob("*"):
+                if file.stat().st_mtime < long_ago:
+                    file.unlink(missing_ok=True)
 
 
 def now() -> datetime:

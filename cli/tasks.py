@@ -102,7 +102,7 @@ def _interrupted(outcomes: dict[int, Outcome], total: int, *, once: bool) -> Non
     if once:
         note("To go on, run the same command again: nothing is sent or submitted twice.")
     else:
-        note("To wait for one: docmill status TASK_ID --wait. To go on: the same command with --once.")
+        note("To wait for one: docmill status TASK_ID --wait. With --once, the same command could go on.")
 
 
 def _end(sources: Sequence[Source], outcomes: dict[int, Outcome]) -> None:

@@ -108,6 +108,15 @@ def test_old_notes_are_forgotten(tmp_path: Path) -> None:
     Journals(tmp_path / "nowhere").tidy()
 
 
+def test_where_nothing_can_be_kept_the_upload_goes_on(tmp_path: Path) -> None:
+    made(tmp_path, "state")  # a file where the folder should be
+    notes = Journal(tmp_path / "state" / "a.json")
+    notes.begin(BEGUN)
+    notes.block_done(3)
+    assert notes.progress == replace(BEGUN, done=(3,))
+    assert Journal(tmp_path / "state" / "a.json").progress is None
+
+
 def test_an_address_is_not_used_in_its_last_minute() -> None:
     assert BEGUN.usable(NOW)
     assert not BEGUN.usable(NOW + timedelta(minutes=14, seconds=1))
