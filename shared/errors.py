@@ -149,7 +149,10 @@ class BlobNotFound(DocumentError):
 class DocumentChanged(BlobNotFound):
     """There is a file of that name, but it is not the one that was meant."""
 
-    default = "The file was replaced after this task had first seen it. Submit a new task for the new one."
+    default = (
+        "The file was replaced after this task had first seen it. "
+        "Submit a new task, or upload the new file as a document of its own."
+    )
 
 
 class UnsupportedFormat(DocumentError):
