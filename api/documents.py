@@ -11,13 +11,23 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Query, Response, UploadFile
 
 from api.access import Client, CoreOf, Cursor, Limit
-from api.shapes import ChunkShape, DocumentShape, Listing, SummaryShape, UploadedShape
+from api.shapes import (
+    AnnouncedShape,
+    ChunkShape,
+    DocumentShape,
+    Listing,
+    SummaryShape,
+    UploadedShape,
+    UploadRequest,
+)
 from api.tasks import location
 from shared.core import Core
 from shared.deletion import delete_document
-from shared.documents import Document, document_id_of_upload
+from shared.documents import Document, DocumentStatus, document_id_of_upload, new_document_id
 from shared.errors import (
     BlobNotFound,
+    Conflict,
+    DocumentError,
     InvalidPayload,
     NotFound,
     NotReady,
@@ -27,6 +37,7 @@ from shared.errors import (
 from shared.source import content_type_of
 from shared.submission import Submission, admit, submit
 from shared.tasks import utc_now
+from shared.uploads import GRANTED, UNUSED, expiry_of, received
 
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["documents"])
@@ -82,7 +93,7 @@ def _store(core: Core, client_id: str, file: UploadFile) -> tuple[Document, bool
         sha256=sha256,
         created_at=now,
         updated_at=now,
-        blob=f"{client_id}/uploads/{document_id}/{secrets.token_hex(6)}/{filename}",
+        blob=_blob_name(client_id, document_id, filename),
     )
     file.file.seek(0)
     core.blobs.put(document.blob, file.file, document.content_type)
@@ -90,6 +101,10 @@ def _store(core: Core, client_id: str, file: UploadFile) -> tuple[Document, bool
     if stored.blob != document.blob:
         _drop(core, document.blob)
     return stored, created
+
+
+def _blob_name(client_id: str, document_id: str, filename: str) -> str:
+    return f"{client_id}/uploads/{document_id}/{secrets.token_hex(6)}/{filename}"
 
 
 def _drop(core: Core, blob: str) -> None:
@@ -132,6 +147,66 @@ def _measure(file: UploadFile, limit: int) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
+@router.post("/documents/uploads", status_code=201, response_model=AnnouncedShape)
+def announce_upload(core: CoreOf, client: Client, body: UploadRequest) -> dict[str, Any]:
+    """Announces a file that then goes straight to storage, and gives the address for it.
+
+    The reminder first: a document whose file never comes is never forgotten.
+    """
+    limit = core.settings.max_upload_bytes
+    if body.size > limit:
+        raise PayloadTooLarge(f"A file may have {limit} bytes. Split it and upload the parts.")
+    document = _announced(client, _filename(body.filename), body.size)
+    upload = _upload(core, document, blocks=body.blocks)
+    core.tasks.remind(client, expiry_of(document))
+    document, _ = core.documents.add(document)
+    return {"document": document.public(), "upload": upload}
+
+
+def _announced(client_id: str, filename: str, size: int) -> Document:
+    now, document_id = utc_now(), new_document_id()
+    return Document(
+        document_id=document_id,
+        client_id=client_id,
+        filename=filename,
+        content_type=content_type_of(filename),
+        size=size,
+        status=DocumentStatus.PENDING,
+        created_at=now,
+        updated_at=now,
+        blob=_blob_name(client_id, document_id, filename),
+    )
+
+
+def _upload(core: Core, document: Document, *, blocks: bool) -> dict[str, Any]:
+    seconds = GRANTED.total_seconds()
+    grant = core.blobs.grant_upload(document.blob, document.content_type, seconds, blocks=blocks)
+    return {"url": grant.url, "method": "PUT", "headers": grant.headers, "expires_at": grant.expires_at}
+
+
+@router.post("/documents/{document_id}/upload", response_model=AnnouncedShape)
+def renew_upload(
+    core: CoreOf, client: Client, document_id: str, blocks: Annotated[bool, Query()] = False
+) -> dict[str, Any]:
+    """A new address for the same file, when the last one ended too soon. 409 once the file has come."""
+    document = _looked_at(core, find(core, client, document_id))
+    if document.status is not DocumentStatus.PENDING:
+        raise Conflict("The file of this document is there. Submit a task for it.")
+    if utc_now() > document.created_at + UNUSED:
+        raise Conflict("This upload was announced too long ago. Announce it again.")
+    return {"document": document.public(), "upload": _upload(core, document, blocks=blocks)}
+
+
+def _looked_at(core: Core, document: Document) -> Document:
+    """A pending document is `stored` from when somebody sees that its file is complete."""
+    if document.status is not DocumentStatus.PENDING:
+        return document
+    try:
+        return received(document, core.documents, core.blobs, core.settings.max_upload_bytes)
+    except (DocumentError, StorageUnavailable):
+        return document  # as it is known
+
+
 @router.get("/documents", response_model=Listing[DocumentShape])
 def list_documents(core: CoreOf, client: Client, limit: Limit = 50, cursor: Cursor = None) -> dict[str, Any]:
     page = core.documents.page(client, limit=limit, cursor=cursor)
@@ -148,7 +223,7 @@ def find(core: Core, client_id: str, document_id: str) -> Document:
 
 @router.get("/documents/{document_id}", response_model=DocumentShape)
 def get_document(core: CoreOf, client: Client, document_id: str) -> dict[str, Any]:
-    return find(core, client, document_id).public()
+    return _looked_at(core, find(core, client, document_id)).public()
 
 
 @router.get("/documents/{document_id}/markdown", response_class=Response)

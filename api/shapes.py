@@ -89,6 +89,28 @@ class UploadedShape(DocumentShape):
     task: TaskShape | None
 
 
+class UploadRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    filename: str = Field(min_length=1, max_length=1000, examples=["report.pdf"])
+    size: int = Field(ge=0, description="Of the file, in bytes.", examples=[104857600])
+    blocks: bool = Field(default=False, description="Whether the file comes in blocks (Put Block).")
+
+
+class UploadShape(BaseModel):
+    """`PUT url` with these headers, once, before `expires_at`."""
+
+    url: str
+    method: Literal["PUT"]
+    headers: dict[str, str]
+    expires_at: datetime
+
+
+class AnnouncedShape(BaseModel):
+    document: DocumentShape
+    upload: UploadShape
+
+
 class SummaryShape(BaseModel):
     document_id: str
     summary: str

@@ -3,13 +3,17 @@
     Failure                exit status
     |-- Misuse             2  wrong usage: no key, a wrong key, no such task, a payload that is refused
     |   |-- TaskUnsuccessful  1  the task that was asked about failed or was cancelled
+    |   |-- Unreadable     2  a file of this machine cannot be read
     |-- OutOfReach         3  no connection, no answer in time, 5xx, 429
+    |   |-- Busy              429 and 503 that say when to come again
+    |   |-- CutOff            the connection ended in the middle
 
 What the API sends is passed on as the JSON that it is (`Json`), so that `--json` prints every member.
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import time
 from collections.abc import Iterator
@@ -42,9 +46,10 @@ class Failure(Exception):
 class Misuse(Failure):
     """The request was wrong, or the service refused it with `status`."""
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
 
 
 class TaskUnsuccessful(Misuse):
@@ -53,10 +58,26 @@ class TaskUnsuccessful(Misuse):
     exit_status = 1
 
 
+class Unreadable(Misuse):
+    """A file that was named cannot be read."""
+
+
 class OutOfReach(Failure):
     """The service did not answer, or said that it cannot at the moment."""
 
     exit_status = 3
+
+
+class Busy(OutOfReach):
+    """`retry_after`: seconds that the service asks for."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class CutOff(OutOfReach):
+    """The other side closed the connection while we were still sending, or before it had answered."""
 
 
 class Api:
@@ -68,10 +89,12 @@ class Api:
                 base_url=url,
                 headers={"X-API-Key": key},
                 timeout=_TIMEOUT,
-                trust_env=not _is_local(url),  # no proxy stands between this machine and itself
+                trust_env=not is_local(url),  # no proxy stands between this machine and itself
             )
         except (httpx.InvalidURL, UnicodeError, ValueError):
             raise Misuse("DOCMILL_URL or the API key holds characters that cannot be sent.") from None
+        self.identity = hashlib.sha256(f"{url}\0{key}".encode()).hexdigest()
+        """Tells one client of one service from another, and no key."""
 
     def __enter__(self) -> Api:
         return self
@@ -90,14 +113,26 @@ class Api:
             with path.open("rb") as file:
                 return self._json("POST", "/api/documents", files={"file": (path.name, file)})
         except OSError as error:
-            raise Misuse(f"{path}: {error.strerror or 'cannot be read'}.") from error
+            raise Unreadable(f"{path}: {error.strerror or 'cannot be read'}.") from error
 
-    def submit(self, task_type: str, payload: Json, webhook_url: str | None = None) -> Json:
-        """The Task, accepted. The key makes a repeated request harmless."""
+    def announce(self, filename: str, size: int) -> Json:
+        """`{document, upload}` of a file that goes straight to storage, in blocks."""
+        return self._json(
+            "POST", "/api/documents/uploads", json={"filename": filename, "size": size, "blocks": True}
+        )
+
+    def renew(self, document_id: str) -> Json:
+        """The same with a new address."""
+        return self._json("POST", f"/api/documents/{_part(document_id)}/upload", params={"blocks": True})
+
+    def submit(
+        self, task_type: str, payload: Json, webhook_url: str | None = None, key: str | None = None
+    ) -> Json:
+        """The Task, accepted. The idempotency key, a random one by default, makes a repetition harmless."""
         body: Json = {"task_type": task_type, "payload": payload}
         if webhook_url:
             body["webhook_url"] = webhook_url
-        return self._json("POST", "/api/tasks", json=body, headers={"Idempotency-Key": str(uuid4())})
+        return self._json("POST", "/api/tasks", json=body, headers={"Idempotency-Key": key or str(uuid4())})
 
     def task(self, task_id: str) -> Json:
         return self._json("GET", f"/api/tasks/{_part(task_id)}")
@@ -172,6 +207,8 @@ class Api:
             raise OutOfReach(f"{self._where} did not answer in time.") from error
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise Misuse("DOCMILL_URL is not a URL. Example: DOCMILL_URL=http://127.0.0.1:7071") from error
+        except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError) as error:
+            raise CutOff(f"{self._where} ended the connection. Try again.") from error
         except httpx.TransportError as error:
             raise OutOfReach(f"{self._where} is out of reach. Is it running (`make up`)?") from error
         if answer.is_success or answer.status_code == httpx.codes.NOT_MODIFIED:
@@ -193,10 +230,10 @@ def _failure(answer: httpx.Response) -> Failure:
     )
     detail += "".join(f" {_location(error)}: {error.get('msg')}." for error in problem.get("errors") or [])
     if answer.status_code >= 500 or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        return OutOfReach(detail)
-    if problem.get("code") in _TASK_FAILED:
-        return TaskUnsuccessful(detail, answer.status_code)
-    return Misuse(detail, answer.status_code)
+        wait = answer.headers.get("Retry-After", "")
+        return Busy(detail, float(wait)) if wait.isdigit() else OutOfReach(detail)
+    kind = TaskUnsuccessful if problem.get("code") in _TASK_FAILED else Misuse
+    return kind(detail, answer.status_code, problem.get("code"))
 
 
 def _location(error: Json) -> str:
@@ -226,7 +263,7 @@ def _part(name: str) -> str:
     return quote(name, safe="")
 
 
-def _is_local(url: str) -> bool:
+def is_local(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

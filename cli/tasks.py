@@ -9,17 +9,19 @@ from typing import Annotated
 
 import typer
 
-from cli.client import FINAL, Api, Failure, Json, Misuse
+from cli.client import FINAL, Api, Json, Misuse
 from cli.config import config
+from cli.files import Source, find
+from cli.journal import Journals
 from cli.output import note, print_json, print_table, say
 from cli.progress import Board, board, follow
+from cli.sending import IN_FLIGHT, Crew, Order, Outcome, summary
+from cli.uploads import Uploads
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the JSON that the API sends.")]
 Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
 Cursor = Annotated[str | None, typer.Option(help="Where the last answer left off.")]
 TaskId = Annotated[str, typer.Argument(metavar="TASK_ID", show_default=False)]
-_ABOUT_THE_FILE = frozenset({413, 415, 422})
-"""Refusals that say nothing about the next file."""
 
 
 class TaskType(StrEnum):
@@ -41,50 +43,79 @@ def submit(
     context: typer.Context,
     *,
     files: Annotated[
-        list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE...")
+        list[Path], typer.Argument(exists=True, readable=True, metavar="FILE...", show_default=False)
     ],
     task_type: Annotated[TaskType, typer.Option("--type", help="What to do.")] = TaskType.INGESTION,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Directories too: every file below them.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until every task is final.")] = False,
+    in_flight: Annotated[
+        int, typer.Option("--in-flight", "--jobs", "-j", min=1, max=64, help="Files at the same time.")
+    ] = IN_FLIGHT,
+    once: Annotated[
+        bool | None,
+        typer.Option(
+            "--once/--again",
+            help="Submit nothing twice: a file that was submitted in an earlier run keeps its task. "
+            "[default: --once for directories, --again for files]",
+        ),
+    ] = None,
     webhook_url: Annotated[str | None, typer.Option(help="Told when a task is final.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each Task as one line of JSON.")] = False,
 ) -> None:
-    """Upload files and submit a task for each."""
-    with config(context).api() as api:
-        with board([path.name for path in files]) as shown:
-            sent, refused = _send_all(api, shown, files, task_type, webhook_url)
-            tasks = _follow(api, sent, shown) if wait else sent
-        _print_submitted(files, tasks, as_json)
-    if refused:
-        raise refused
-    _exit_for(tasks.values())
+    """Upload files and submit a task for each.
+
+    Large files go straight to storage, in blocks. What was interrupted goes on when the same command is run
+    again: blocks that arrived are not sent again, and with --once no task is submitted twice. Hidden files,
+    and links that lead out of a directory, are left out.
+    """
+    found = find(files, recursive=recursive)
+    many = any(path.is_dir() for path in files)
+    order = Order(task_type, webhook_url, wait, many if once is None else once, in_flight)
+    if not found.sources:
+        raise Misuse("There is no file to submit.")
+    if found.skipped:
+        note(f"Left out: {found.skipped:,} that are hidden, lead elsewhere or are no files.")
+    sources, settings = found.sources, config(context)
+    with settings.api() as api:
+        outcomes = _send_all(api, Uploads(api, Journals.of(settings.environ)), sources, order)
+    sent = {row: outcome.task for row, outcome in sorted(outcomes.items()) if outcome.task is not None}
+    _print_submitted(sources, sent, as_json)
+    _end(sources, outcomes)
 
 
-def _send_all(
-    api: Api, shown: Board, files: Sequence[Path], task_type: str, webhook_url: str | None
-) -> tuple[dict[int, Json], Failure | None]:
-    """Tasks by row, and the first refusal. One file that is refused does not keep the others."""
-    sent: dict[int, Json] = {}
-    refused: Failure | None = None
-    for row, path in enumerate(files):
+def _send_all(api: Api, uploads: Uploads, sources: Sequence[Source], order: Order) -> dict[int, Outcome]:
+    with board([source.name for source in sources]) as shown:
+        crew = Crew(api, uploads, order, shown)
         try:
-            sent[row] = send(api, shown, row, path, task_type=task_type, webhook_url=webhook_url)
-        except Failure as error:
-            shown.show(row, 0, f"refused: {error}", "failed")
-            refused = refused or error
-            if not isinstance(error, Misuse) or error.status not in _ABOUT_THE_FILE:
-                break
-    return sent, refused
+            crew.send(sources)
+        except KeyboardInterrupt:
+            _interrupted(crew.outcomes, len(sources), once=order.once)
+            raise
+    return crew.outcomes
 
 
-def send(
-    api: Api, shown: Board, row: int, path: Path, *, task_type: str, webhook_url: str | None = None
-) -> Json:
-    """Uploads a file and submits a task for it: the Task."""
-    shown.show(row, 0, "uploading")
-    document = api.upload(path)
-    task = api.submit(task_type, {"document_id": document["document_id"]}, webhook_url)
-    shown.show(row, 0, f"submitted as {task['task_id']}")
-    return task
+def _interrupted(outcomes: dict[int, Outcome], total: int, *, once: bool) -> None:
+    submitted = sum(outcome.task is not None for outcome in outcomes.values())
+    note(f"Stopped. {submitted:,} of {total:,} files are submitted, and the service goes on with those.")
+    if once:
+        note("To go on, run the same command again: nothing is sent or submitted twice.")
+    else:
+        note("To wait for one: docmill status TASK_ID --wait. With --once, the same command could go on.")
+
+
+def _end(sources: Sequence[Source], outcomes: dict[int, Outcome]) -> None:
+    """The summary of several files, and the exit status."""
+    refused = next((found.refusal for _, found in sorted(outcomes.items()) if found.refusal), None)
+    if len(sources) > 1:
+        for text in summary(sources, outcomes):
+            note(text)
+        if refused is not None:
+            raise typer.Exit(refused.exit_status)
+    if refused is not None:
+        raise refused
+    _exit_for(outcome.task for outcome in outcomes.values() if outcome.task is not None)
 
 
 def status(
@@ -172,12 +203,12 @@ def _follow(api: Api, sent: dict[int, Json], shown: Board) -> dict[int, Json]:
         raise
 
 
-def _print_submitted(files: Sequence[Path], tasks: dict[int, Json], as_json: bool) -> None:
+def _print_submitted(sources: Sequence[Source], tasks: dict[int, Json], as_json: bool) -> None:
     if as_json:
         for task in tasks.values():
             print_json(task, indent=None)
     elif tasks:
-        rows = ((task["task_id"], task["status"], files[row].name) for row, task in tasks.items())
+        rows = ((task["task_id"], task["status"], sources[row].name) for row, task in tasks.items())
         print_table(("TASK", "STATUS", "FILE"), rows)
 
 

@@ -53,7 +53,9 @@ class Attempt:
 
     @cached_property
     def documents(self) -> DocumentStore:
-        return self._watched(self._services.documents, {"add", "get", "begin", "known", "write", *SHOWN})
+        return self._watched(
+            self._services.documents, {"add", "get", "stored", "begin", "known", "write", *SHOWN}
+        )
 
     @cached_property
     def converter(self) -> Converter:
@@ -80,6 +82,9 @@ class Attempt:
         if left <= 0:
             raise TaskTimeout
         return left
+
+    def pin(self, etag: str) -> str:
+        return self._lease.pin(etag)
 
     def commit(self, write: Callable[[], bool]) -> bool:
         return self._lease.commit(write)

@@ -16,6 +16,7 @@ from shared.documents import Document
 from shared.errors import BlobNotFound, Conflict, IndexUnavailable, StorageUnavailable
 from shared.ports import BlobInfo, Remains, Services
 from shared.tasks import utc_now
+from shared.uploads import GRANTED
 
 log = logging.getLogger(__name__)
 FOLDERS = ("uploads", "markdown", "checkpoints", "results")
@@ -57,7 +58,9 @@ def clean_up(
             services.blobs.delete(file.name, file.etag)
     if busy:
         return now + SOON
-    return now + UNDER_WAY if any(verdict.unclear(file) for file in seen.files) else None
+    if any(verdict.unclear(file) for file in seen.files):
+        return now + UNDER_WAY
+    return verdict.grant_ends
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,15 @@ class _Verdict:
             return False
         alive = self.remains.deleted_at is None
         return self._in("uploads", file) or (alive and self._in("markdown", file))
+
+    @property
+    def grant_ends(self) -> datetime | None:
+        """Until then somebody may put the file of a deleted document where it was."""
+        document, deleted_at = self.remains.document, self.remains.deleted_at
+        if deleted_at is None or not document.announced:
+            return None
+        ends = deleted_at + GRANTED + SOON
+        return ends if ends > self.now else None
 
     def _own(self, file: BlobInfo, deleted_at: datetime) -> bool:
         """A blob that the client named itself may since have been written anew, to be submitted next."""

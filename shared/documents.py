@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -37,14 +38,21 @@ class Document(Value):
     """Full name of the file in the container, under the client's prefix."""
     markdown_blob: str | None = None
     title: str | None = None
+    etag: str | None = None
+    """Of the file that an announced upload turned out to be: no other one is ever read for this document."""
 
     def public(self) -> dict[str, object]:
-        return self.model_dump(mode="json", exclude={"blob", "markdown_blob", "title"})
+        return self.model_dump(mode="json", exclude={"blob", "markdown_blob", "title", "etag"})
 
     @property
     def immutable(self) -> bool:
-        """Whether the file is one that was uploaded under an id made of its content."""
+        """Whether the file lies under a name of this document alone, where no other content comes later."""
         return self.blob.startswith(f"{self.client_id}/uploads/{self.document_id}/")
+
+    @property
+    def announced(self) -> bool:
+        """Whether its file goes, or went, straight to storage."""
+        return self.status is DocumentStatus.PENDING or self.etag is not None
 
 
 class Block(Value):
@@ -140,6 +148,11 @@ class StoredSummary(Value):
     summary: str
     model: str
     created_at: datetime
+
+
+def new_document_id() -> str:
+    """Of an upload that was announced, whose content nobody knows yet."""
+    return f"doc-{secrets.token_hex(12)}"
 
 
 def document_id_of_upload(client_id: str, filename: str, sha256: str) -> str:

@@ -12,7 +12,7 @@
     |-- RateLimited                    429
     |-- Unavailable                    503
     |-- DocumentError                  the document itself is at fault, so trying again is no use
-    |   |-- BlobNotFound, UnsupportedFormat, DocumentCorrupt, DocumentEncrypted
+    |   |-- BlobNotFound (and DocumentChanged), UnsupportedFormat, DocumentCorrupt, DocumentEncrypted
     |   |-- DocumentEmpty, DocumentTooLarge, ConversionFailed
     |-- ConversionCrashed              tried once more
     |-- TaskTimeout                    tried again
@@ -149,6 +149,15 @@ class DocumentError(DocmillError):
 class BlobNotFound(DocumentError):
     code = "blob_not_found"
     default = "The file of this document does not exist (any more). Upload it again."
+
+
+class DocumentChanged(BlobNotFound):
+    """There is a file of that name, but it is not the one that was meant."""
+
+    default = (
+        "The file was replaced after this task had first seen it. "
+        "Submit a new task, or upload the new file as a document of its own."
+    )
 
 
 class UnsupportedFormat(DocumentError):

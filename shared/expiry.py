@@ -7,8 +7,12 @@ from collections.abc import Callable
 from datetime import datetime
 
 from shared.dead_letters import KEPT
+from shared.deletion import delete_document
+from shared.documents import DocumentStatus
+from shared.errors import DocumentError
 from shared.ports import Services
 from shared.tasks import LEFT_BEHIND, Expiry, Task
+from shared.uploads import received
 
 
 def expire(services: Services, client_id: str, expiry: Expiry, now: datetime) -> None:
@@ -68,9 +72,24 @@ def _letter(services: Services, client_id: str, expiry: Expiry, now: datetime) -
     services.dead_letters.remove(client_id, expiry.id, now - KEPT)
 
 
+def _upload(services: Services, client_id: str, expiry: Expiry, now: datetime) -> None:
+    """A document whose file never came, or came otherwise than announced. A complete one is kept."""
+    document = services.documents.get(client_id, expiry.id)
+    if document is None or document.status is not DocumentStatus.PENDING:
+        return
+    if services.tasks.active(client_id, document.document_id):
+        services.tasks.remind(client_id, expiry.model_copy(update={"due": now + LEFT_BEHIND}))
+        return  # a task that waits for its turn may be about to find the file
+    try:
+        received(document, services.documents, services.blobs, services.settings.max_upload_bytes)
+    except DocumentError:
+        delete_document(services, client_id, document.document_id)
+
+
 _KINDS: dict[str, Callable[[Services, str, Expiry, datetime], None]] = {
     "task": _task,
     "result": _result,
     "idempotency": _idempotency,
     "letter": _letter,
+    "upload": _upload,
 }

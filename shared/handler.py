@@ -49,6 +49,12 @@ class Context(Protocol):
     def remaining(self) -> float:
         """Seconds until the deadline of this attempt; raises like `progress` when there are none."""
 
+    def pin(self, etag: str) -> str:
+        """Says which file this task works on: the ETag that counts is that of the first attempt to say so.
+
+        Written into the task's row at once. Raises like `progress`.
+        """
+
     def commit(self, write: Callable[[], bool]) -> bool:
         """Calls `write`, the one call that makes the work visible; gives its answer, whether it did.
 

@@ -125,16 +125,17 @@ class Lease:
         StorageUnavailable before `write`. While that lasts, the task is not abandoned.
         """
         with self._gate:
-            self._announce()
+            self._write(committing=True)
             self._committed = True
         self._committed = write()
         return self._committed
 
-    def _announce(self) -> None:
+    def _write(self, **changes: object) -> None:
+        """Into the row, now, which proves that it is still ours."""
         while True:
             self.check()
             try:
-                if self._beat(committing=True):
+                if self._beat(**changes):
                     return
             except StorageUnavailable:
                 if not self._bears_it():
@@ -147,6 +148,16 @@ class Lease:
             return False
         time.sleep(AGAIN_SECONDS)
         return True
+
+    def pin(self, etag: str) -> str:
+        """Writes into the row which file this task works on, unless it stands there: the one that counts.
+
+        Raises LeaseLost, Cancelled or StorageUnavailable.
+        """
+        while self._row.task.source_etag is None:
+            with self._gate:
+                self._write(source_etag=etag)
+        return self._row.task.source_etag
 
     def work_is_done(self) -> None:
         """The handler is through: a wish to cancel comes too late now. Raises LeaseLost."""

@@ -160,6 +160,15 @@ class BlobInfo:
     modified_at: datetime
 
 
+@dataclass(frozen=True)
+class UploadGrant:
+    """Leave to put one blob straight into storage: `PUT url` with `headers`, until `expires_at`."""
+
+    url: str
+    headers: dict[str, str]
+    expires_at: datetime
+
+
 class BlobStore(Protocol):
     """One container. Names are whole (`acme/uploads/a.pdf`); a missing blob raises BlobNotFound."""
 
@@ -171,9 +180,23 @@ class BlobStore(Protocol):
     def read(self, name: str) -> bytes: ...
 
     def download(
-        self, name: str, file: BinaryIO, progress: Callable[[int, int], None] | None = None
+        self,
+        name: str,
+        file: BinaryIO,
+        progress: Callable[[int, int], None] | None = None,
+        etag: str | None = None,
     ) -> BlobInfo:
-        """Writes the blob to `file` chunk by chunk; `progress(done, total)` in bytes, may raise to stop."""
+        """Writes the blob to `file` chunk by chunk; `progress(done, total)` in bytes, may raise to stop.
+
+        Raises DocumentChanged when it is not, or no longer, of that `etag`.
+        """
+
+    def grant_upload(self, name: str, content_type: str, seconds: float, *, blocks: bool) -> UploadGrant:
+        """Leave to create this one blob; one that is there cannot be overwritten.
+
+        `blocks`: it may also come in blocks (Put Block, Put Block List). The emulator has that with the right
+        to write alone, so there, and only there, the blob could be replaced until the grant ends.
+        """
 
     def delete(self, name: str, etag: str | None = None) -> None:
         """Nothing happens when it is gone already, or when it is not of that `etag` any more."""
@@ -213,6 +236,12 @@ class DocumentStore(Protocol):
         """
 
     def get(self, client_id: str, document_id: str) -> Document | None: ...
+
+    def stored(self, client_id: str, document_id: str, etag: str) -> Document | None:
+        """The file of a pending document is there: it is `stored`, with that ETag for good.
+
+        The document as it is then; the first ETag counts. None for a deleted one.
+        """
 
     def page(self, client_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[Document]:
         """Newest first."""

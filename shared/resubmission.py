@@ -47,6 +47,7 @@ def _queued(services: Services, task: Task, now: datetime) -> Task:
         committing=False,
         error=None,
         progress=None,
+        source_etag=None,
         started_at=None,
         result_blob=None,
         expired=False,

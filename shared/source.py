@@ -14,11 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from shared import scratch
 from shared.checkpoints import Checkpoint
-from shared.documents import ConvertedDocument, Document, document_id_of_blob
-from shared.errors import BlobNotFound, DocumentTooLarge
+from shared.documents import ConvertedDocument, Document, DocumentStatus, document_id_of_blob
+from shared.errors import BlobNotFound, DocumentChanged, DocumentTooLarge
 from shared.handler import Context
 from shared.ports import ConversionOptions
 from shared.tasks import utc_now
+from shared.uploads import received
 
 MEGABYTE = 1_000_000
 
@@ -118,18 +119,33 @@ class _Hashing:
 
 @contextmanager
 def fetched(document: Document, ctx: Context) -> Iterator[File]:
-    """Downloads the file chunk by chunk to a temporary one, and tells its real format by its content."""
+    """Downloads the file chunk by chunk to a temporary one, and tells its real format by its content.
+
+    It is the one file that this task saw first, whatever attempt this is. Raises DocumentChanged when that is
+    not there any more, and what `received` raises.
+    """
 
     def report(done: int, total: int) -> None:
         ctx.progress("download", done, total, f"Downloaded {done / MEGABYTE:.1f}/{total / MEGABYTE:.1f} MB")
 
+    etag = _pinned(document, ctx)
     with scratch.folder() as folder:
         path = Path(folder) / "document"
         with path.open("wb") as file:
             hashing = _Hashing(file, ctx.max_bytes)
-            ctx.blobs.download(document.blob, cast(BinaryIO, hashing), report)
+            ctx.blobs.download(document.blob, cast(BinaryIO, hashing), report, etag)
         fmt = ctx.converter.detect(path, document.filename)
         yield File(document.document_id, path, hashing.size, hashing.sha256, fmt)
+
+
+def _pinned(document: Document, ctx: Context) -> str:
+    """The ETag of the file that this task works on. What was checked is what is read, in every range."""
+    if document.status is DocumentStatus.PENDING:
+        document = received(document, ctx.documents, ctx.blobs, ctx.max_bytes)
+    etag = ctx.pin(document.etag or ctx.blobs.info(document.blob).etag)
+    if document.etag not in {None, etag}:
+        raise DocumentChanged
+    return etag
 
 
 def converted(file: File, options: ConversionOptions, ctx: Context) -> ConvertedDocument:

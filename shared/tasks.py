@@ -107,9 +107,9 @@ class Expiry(Value):
     """That something may be removed from `due` on. It is a nudge: what it names decides whether it is so."""
 
     due: datetime
-    kind: Literal["task", "result", "idempotency", "letter"]
+    kind: Literal["task", "result", "idempotency", "letter", "upload"]
     id: str
-    """Of the task, the hash of the Idempotency-Key, or of the dead letter."""
+    """Of the task, the hash of the Idempotency-Key, of the dead letter, or of the document."""
 
 
 class Task(Value):
@@ -138,6 +138,8 @@ class Task(Value):
     webhook: Webhook | None = None
 
     # Ours alone.
+    source_etag: str | None = None
+    """Of the file that this task works on, as the first attempt that saw it found it."""
     seq: int = 1
     """Raised whenever the task is meant to run again; a message with a smaller one is out of date."""
     owner: str | None = None

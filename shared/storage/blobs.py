@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from shared.errors import BlobNotFound, StorageUnavailable, Unavailable
-from shared.ports import BlobInfo
+from shared.errors import BlobNotFound, DocumentChanged, StorageUnavailable, Unavailable
+from shared.ports import BlobInfo, UploadGrant
 from shared.storage.accounts import patience, storage_errors
+from shared.storage.signatures import UploadSigner
+from shared.tasks import utc_now
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobServiceClient, ContainerClient
@@ -25,6 +28,7 @@ class AzureBlobStore:
     def __init__(self, service: BlobServiceClient) -> None:
         self._service = service
         self._container: ContainerClient = service.get_container_client(CONTAINER)
+        self._signer = UploadSigner(service)
 
     def put(self, name: str, data: bytes | BinaryIO, content_type: str) -> BlobInfo:
         from azure.storage.blob import ContentSettings
@@ -49,27 +53,48 @@ class AzureBlobStore:
             return bytes(self._container.download_blob(name, **patience()).readall())
 
     def download(
-        self, name: str, file: BinaryIO, progress: Callable[[int, int], None] | None = None
+        self,
+        name: str,
+        file: BinaryIO,
+        progress: Callable[[int, int], None] | None = None,
+        etag: str | None = None,
     ) -> BlobInfo:
+        """The SDK asks for each further range of the very ETag that the first one had."""
+        from azure.core.exceptions import ResourceModifiedError
+
+        try:
+            with _missing():
+                return self._download(name, file, progress, etag)
+        except StorageUnavailable as error:
+            if isinstance(error.__cause__, ResourceModifiedError):
+                raise DocumentChanged from error
+            raise
+
+    def _download(
+        self, name: str, file: BinaryIO, progress: Callable[[int, int], None] | None, etag: str | None
+    ) -> BlobInfo:
+        stream = self._container.download_blob(name, **_only(etag), **patience())
+        total, done = int(stream.size), 0
+        for part in stream.chunks():
+            file.write(part)
+            done += len(part)
+            if progress:
+                progress(done, total)
+        return _info(name, stream.properties)
+
+    def grant_upload(self, name: str, content_type: str, seconds: float, *, blocks: bool) -> UploadGrant:
+        blob = self._container.get_blob_client(name)
+        until = utc_now().replace(microsecond=0) + timedelta(seconds=seconds)
         with _missing():
-            stream = self._container.download_blob(name, **patience())
-            total, done = int(stream.size), 0
-            for part in stream.chunks():
-                file.write(part)
-                done += len(part)
-                if progress:
-                    progress(done, total)
-            return _info(name, stream.properties)
+            query = self._signer.sign(CONTAINER, name, until, blocks=blocks)
+        headers = {"x-ms-blob-type": "BlockBlob", "Content-Type": content_type}
+        return UploadGrant(f"{blob.url}?{query}", headers, until)
 
     def delete(self, name: str, etag: str | None = None) -> None:
-        from azure.core import MatchConditions
         from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 
-        only: dict[str, Any] = (
-            {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
-        )
         with _missing(), suppress(ResourceNotFoundError, ResourceModifiedError):
-            self._container.delete_blob(name, **only, **patience())
+            self._container.delete_blob(name, **_only(etag), **patience())
 
     def below(self, prefix: str) -> list[BlobInfo]:
         with _missing():
@@ -128,6 +153,13 @@ class AzureBlobStore:
 
     def close(self) -> None:
         self._service.close()
+
+
+def _only(etag: str | None) -> dict[str, Any]:
+    """Options of a call that is for this very version of a blob."""
+    from azure.core import MatchConditions
+
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
 
 
 def _info(name: str, properties: Any) -> BlobInfo:

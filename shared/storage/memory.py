@@ -11,10 +11,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import BinaryIO, TypeVar
+from urllib.parse import quote
 
-from shared.errors import BlobNotFound, InvalidPayload
+from shared.errors import BlobNotFound, DocumentChanged, InvalidPayload
 from shared.messages import to_wire
 from shared.ports import (
     ApiKey,
@@ -26,6 +27,7 @@ from shared.ports import (
     Row,
     RowChanged,
     RowExists,
+    UploadGrant,
 )
 from shared.tasks import Expiry, Task, TaskStatus, utc_now
 
@@ -205,13 +207,23 @@ class MemoryBlobStore:
         return self._blob(name).data
 
     def download(
-        self, name: str, file: BinaryIO, progress: Callable[[int, int], None] | None = None
+        self,
+        name: str,
+        file: BinaryIO,
+        progress: Callable[[int, int], None] | None = None,
+        etag: str | None = None,
     ) -> BlobInfo:
         blob = self._blob(name)
+        if etag not in {None, blob.info.etag}:
+            raise DocumentChanged
         file.write(blob.data)
         if progress and blob.data:
             progress(len(blob.data), len(blob.data))
         return blob.info
+
+    def grant_upload(self, name: str, content_type: str, seconds: float, *, blocks: bool) -> UploadGrant:  # noqa: ARG002 - nothing can be put there by URL
+        until = utc_now() + timedelta(seconds=seconds)
+        return UploadGrant(f"memory:///{quote(name)}", {"Content-Type": content_type}, until)
 
     def delete(self, name: str, etag: str | None = None) -> None:
         with self._lock:

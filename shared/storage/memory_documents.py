@@ -81,6 +81,17 @@ class MemoryDocuments:
             entry = self._living(client_id, document_id)
             return entry.document if entry else None
 
+    def stored(self, client_id: str, document_id: str, etag: str) -> Document | None:
+        with self._lock:
+            entry = self._living(client_id, document_id)
+            if entry is None:
+                return None
+            if entry.document.status is DocumentStatus.PENDING:
+                now = datetime.now(UTC)
+                changes = {"status": DocumentStatus.STORED, "etag": etag, "updated_at": now}
+                entry.document = entry.document.model_copy(update=changes)
+            return entry.document
+
     def page(self, client_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[Document]:
         before = read_document_cursor(cursor) if cursor else None
         with self._lock:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 HASHES_PER_CALL = 100
 CHUNKS_PER_CALL = 100
 """Of 3,072 dimensions they take a second or two; hosted Supabase ends a statement after eight."""
@@ -74,6 +74,10 @@ class SupabaseDocuments:
 
     def get(self, client_id: str, document_id: str) -> Document | None:
         row = self._call("docmill_get_document", p_client=client_id, p_document=document_id)
+        return _document(row) if row else None
+
+    def stored(self, client_id: str, document_id: str, etag: str) -> Document | None:
+        row = self._call("docmill_document_stored", p_client=client_id, p_document=document_id, p_etag=etag)
         return _document(row) if row else None
 
     def page(self, client_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[Document]:

@@ -139,6 +139,30 @@ def test_a_deleted_document_is_gone_with_all_it_had(store: DocumentStore, client
     assert store.delete(client, "doc-1") is not None  # again, so that an interrupted deletion can be finished
 
 
+def test_an_announced_document_is_bound_to_the_first_file_that_is_seen(
+    store: DocumentStore, client: str
+) -> None:
+    store.add(document(client, status=DocumentStatus.PENDING))
+    stored = store.stored(client, "doc-1", '"0x1"')
+    assert stored is not None
+    assert (stored.status, stored.etag) == (DocumentStatus.STORED, '"0x1"')
+    assert store.stored(client, "doc-1", '"0x2"') == store.get(client, "doc-1") == stored
+    assert store.stored(client, "doc-2", '"0x1"') is None
+    ingest(store, client, [embedded(0, "here")])
+    ingested = store.stored(client, "doc-1", '"0x2"')
+    assert ingested is not None and ingested.etag == '"0x1"'
+    assert ingested.status is DocumentStatus.INGESTED
+    deleted = store.delete(client, "doc-1")
+    assert deleted is not None and deleted.announced
+    assert store.stored(client, "doc-1", '"0x3"') is None
+
+
+def test_a_document_that_was_not_announced_is_bound_to_no_file(store: DocumentStore, client: str) -> None:
+    store.add(document(client))
+    stored = store.stored(client, "doc-1", '"0x1"')
+    assert stored is not None and stored.etag is None and not stored.announced
+
+
 def due(store: DocumentStore, client: str, **later: float) -> list[Remains]:
     return store.to_clean([client, "other"], datetime.now(UTC) + timedelta(**later))
 

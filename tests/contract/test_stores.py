@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.core import Core
-from shared.errors import BlobNotFound, InvalidPayload, StorageUnavailable
+from shared.errors import BlobNotFound, DocumentChanged, InvalidPayload, StorageUnavailable
 from shared.messages import from_wire
 from shared.ports import (
     ApiKey,
@@ -283,6 +283,40 @@ class TestBlobs:
         info = stores.blobs.download(f"{client}/uploads/big", file, lambda *done: seen.append(done))
         assert file.getvalue() == data and info.size == len(data)
         assert seen[-1] == (len(data), len(data))
+
+    def test_a_download_may_ask_for_one_version(self, stores: Stores, client: str) -> None:
+        name = f"{client}/uploads/a"
+        old = stores.blobs.put(name, b"old", "text/plain").etag
+        file = io.BytesIO()
+        assert stores.blobs.download(name, file, etag=old).etag == old
+        new = stores.blobs.put(name, b"new", "text/plain").etag
+        with pytest.raises(DocumentChanged):
+            stores.blobs.download(name, file, etag=old)
+        stores.blobs.download(name, file, etag=new)
+        assert file.getvalue() == b"oldnew"
+
+    def test_a_file_that_is_replaced_while_it_is_read_is_not_mixed(self, stores: Stores, client: str) -> None:
+        if isinstance(stores.blobs, MemoryBlobStore):
+            return  # it gives everything at once
+        name, size = f"{client}/uploads/big", 9 * 1024 * 1024
+        etag = stores.blobs.put(name, io.BytesIO(b"a" * size), "text/plain").etag
+
+        def replaced(done: int, total: int) -> None:
+            if done < total / 2:
+                stores.blobs.put(name, io.BytesIO(b"b" * size), "text/plain")
+
+        for wanted in (etag, None):
+            file = io.BytesIO()
+            with pytest.raises(DocumentChanged):
+                stores.blobs.download(name, file, replaced, wanted)
+            assert len(set(file.getvalue())) == 1
+            etag = None
+
+    def test_leave_to_upload_says_where_how_and_until_when(self, stores: Stores, client: str) -> None:
+        grant = stores.blobs.grant_upload(f"{client}/uploads/a b", "text/plain", 900, blocks=False)
+        assert "uploads/a%20b" in grant.url
+        assert grant.headers["Content-Type"] == "text/plain"
+        assert timedelta(minutes=14) < grant.expires_at - datetime.now(UTC) <= timedelta(minutes=15)
 
     def test_a_missing_blob_says_so(self, stores: Stores, client: str) -> None:
         for ask in (stores.blobs.read, stores.blobs.info):

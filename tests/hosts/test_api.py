@@ -5,8 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import secrets
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
-from api.app import create_app
 from local.app import App
 from shared import maintenance
 from shared.core import Core
@@ -27,6 +23,7 @@ from shared.runner import settle_lost
 from shared.settings import read_settings
 from shared.tasks import TaskStatus, new_task, utc_now
 from tests.hosts.http_function import HttpFunction
+from tests.serving import served
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +44,6 @@ def http(request: pytest.FixtureRequest, app: App, core: Core) -> Iterator[httpx
         httpx.Client(base_url=url, headers=headers, transport=transport, timeout=60) as client,
     ):
         yield client
-
-
-@contextmanager
-def served(core: Core) -> Iterator[tuple[str, None]]:
-    """The API under uvicorn, in a thread, as the worker runs it."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        server = uvicorn.Server(uvicorn.Config(create_app(core), log_config=None))
-        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", None
-        server.should_exit = True
-        thread.join()
 
 
 @contextmanager
@@ -111,6 +94,8 @@ class TestAccess:
             ("POST", "/api/tasks/task-1/cancel"),
             ("POST", "/api/tasks/task-1/retry"),
             ("POST", "/api/documents"),
+            ("POST", "/api/documents/uploads"),
+            ("POST", "/api/documents/doc-1/upload"),
             ("GET", "/api/documents/doc-1/markdown"),
             ("DELETE", "/api/documents/doc-1"),
             ("POST", "/api/search"),
@@ -539,6 +524,126 @@ class TestDocuments:
         assert document["document_id"] not in {item["document_id"] for item in listed}
         again = upload(http, "gone.txt", content)
         assert (again.status_code, again.json()["document_id"]) == (201, document["document_id"])
+
+
+def announce(http: httpx.Client, size: int, name: str = "note.txt", **more: Any) -> dict[str, Any]:
+    answer = http.post("/api/documents/uploads", json={"filename": name, "size": size, **more})
+    assert answer.status_code == 201, answer.text
+    announced: dict[str, Any] = answer.json()
+    return announced
+
+
+def put(announced: dict[str, Any], content: bytes) -> httpx.Response:
+    """As any client would, with nothing but what the answer says."""
+    way = announced["upload"]
+    return httpx.request(way["method"], way["url"], headers=way["headers"], content=content, trust_env=False)
+
+
+def finished(http: httpx.Client, task_type: str, document: dict[str, Any]) -> dict[str, Any]:
+    body = {"task_type": task_type, "payload": {"document_id": document["document_id"]}}
+    task = http.post("/api/tasks", json=body).json()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and task["status"] not in {"failed", "succeeded"}:
+        task = http.get(f"/api/tasks/{task['task_id']}?wait=10").json()
+    found: dict[str, Any] = task
+    return found
+
+
+class TestUploads:
+    def test_a_file_goes_straight_to_storage(self, http: httpx.Client, core: Core) -> None:
+        content = b"The sluice was mended in March. " + secrets.token_hex(8).encode()
+        announced = announce(http, len(content), "../sluice.txt")
+        document, way = announced["document"], announced["upload"]
+        assert (document["status"], document["size"], document["sha256"]) == ("pending", len(content), None)
+        assert (document["filename"], document["content_type"]) == ("sluice.txt", "text/plain")
+        assert way["method"] == "PUT"
+        assert way["headers"] == {"x-ms-blob-type": "BlockBlob", "Content-Type": "text/plain"}
+        assert way["expires_at"].endswith("Z")
+        url = f"/api/documents/{document['document_id']}"
+        assert http.get(url).json() == document
+
+        assert put(announced, content).status_code == 201
+        assert put(announced, b"x" * len(content)).status_code == 403
+        assert http.get(url).json()["status"] == "stored"
+        problem(http.post(f"{url}/upload"), 409, "conflict")
+        task = finished(http, "ingestion", document)
+        assert task["status"] == "succeeded", task["error"]
+        ingested = http.get(url).json()
+        assert (ingested["status"], ingested["size"]) == ("ingested", len(content))
+        assert len(ingested["sha256"]) == 64
+        row = core.tasks.get("default", task["task_id"])
+        kept = core.documents.get("default", document["document_id"])
+        assert row is not None and kept is not None and row.task.source_etag == kept.etag
+        found = http.post("/api/search", json={"query": "sluice", "document_id": document["document_id"]})
+        assert found.json()["matches"]
+
+    def test_two_files_of_one_name_are_two_documents(self, http: httpx.Client) -> None:
+        first, second = announce(http, 5), announce(http, 5)
+        assert first["document"]["document_id"] != second["document"]["document_id"]
+        assert put(first, b"first").status_code == put(second, b"other").status_code == 201
+
+    def test_a_task_that_comes_before_the_file_says_so(self, http: httpx.Client) -> None:
+        task = finished(http, "summarization", announce(http, 5)["document"])
+        assert task["error"]["code"] == "blob_not_found"
+        assert "Upload it first" in task["error"]["message"]
+
+    def test_the_format_is_told_by_the_content(self, http: httpx.Client) -> None:
+        announced = announce(http, 4, "report.pdf")
+        assert put(announced, b"\x00\x01\x02\x03").status_code == 201
+        task = finished(http, "ingestion", announced["document"])
+        assert task["error"]["code"] in {"unsupported_format", "document_corrupt"}
+
+    def test_a_file_of_another_size_is_refused(self, http: httpx.Client) -> None:
+        announced = announce(http, 100)
+        put(announced, b"cut short")
+        assert (
+            http.get(f"/api/documents/{announced['document']['document_id']}").json()["status"] == "pending"
+        )
+        task = finished(http, "ingestion", announced["document"])
+        assert task["error"]["code"] == "document_corrupt"
+        assert "9 bytes, but 100 were announced" in task["error"]["message"]
+
+    def test_a_new_address_leads_to_the_same_file(self, http: httpx.Client, acme: dict[str, str]) -> None:
+        announced = announce(http, 5)
+        url = f"/api/documents/{announced['document']['document_id']}/upload"
+        problem(http.post(url, headers=acme), 404, "not_found")
+        again = http.post(url).json()
+        assert again["document"] == announced["document"]
+        assert put(again, b"fifth").status_code == 201
+        assert put(announced, b"other").status_code == 403
+
+    def test_a_deleted_one_is_gone(self, http: httpx.Client, core: Core) -> None:
+        announced = announce(http, 5)
+        url = f"/api/documents/{announced['document']['document_id']}"
+        assert put(announced, b"fifth").status_code == 201
+        assert http.delete(url).status_code == 204
+        problem(http.get(url), 404, "not_found")
+        problem(http.post(f"{url}/upload"), 404, "not_found")
+        assert core.blobs.below(f"default/uploads/{announced['document']['document_id']}/") == []
+
+    def test_a_file_that_is_too_large_is_refused_at_once(self, http: httpx.Client, core: Core) -> None:
+        limit = core.settings.max_upload_bytes
+        body = {"filename": "a.txt", "size": limit + 1}
+        assert (
+            str(limit)
+            in problem(http.post("/api/documents/uploads", json=body), 413, "payload_too_large")["detail"]
+        )
+        assert announce(http, limit)["document"]["size"] == limit
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {},
+            {"filename": "a.txt"},
+            {"filename": "a.txt", "size": -1},
+            {"filename": "a.txt", "size": "many"},
+            {"filename": "", "size": 1},
+            {"filename": "..", "size": 1},
+            {"filename": "a.txt", "size": 1, "more": 1},
+        ],
+    )
+    def test_wrong_announcements(self, http: httpx.Client, body: dict[str, Any]) -> None:
+        problem(http.post("/api/documents/uploads", json=body), 422, "invalid_payload")
 
 
 class TestIsolation:

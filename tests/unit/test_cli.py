@@ -5,6 +5,7 @@ The service is a small real one.
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
@@ -94,7 +95,7 @@ class Service:
 
 
 @contextmanager
-def serving() -> Iterator[Service]:
+def serving(kind: type[Service] = Service) -> Iterator[Service]:
     class Handler(BaseHTTPRequestHandler):
         def handle_any(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
@@ -104,6 +105,8 @@ def serving() -> Iterator[Service]:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("ETag", f'"{len(service.requests)}"')
+            if isinstance(body, dict) and "retry_after" in body:
+                self.send_header("Retry-After", str(body["retry_after"]))
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -113,7 +116,7 @@ def serving() -> Iterator[Service]:
         def log_message(self, format: str, *args: Any) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        service = Service(f"http://127.0.0.1:{server.server_address[1]}")
+        service = kind(f"http://127.0.0.1:{server.server_address[1]}")
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield service
         server.shutdown()
@@ -294,6 +297,137 @@ def test_a_wrong_key_stops_at_the_first_file(run: Run, service: Service, report:
     assert len(service.requests) == 1
 
 
+def folder(tmp_path: Path, count: int) -> None:
+    (tmp_path / "docs").mkdir()
+    for number in range(count):
+        (tmp_path / "docs" / f"{number:03}.md").write_text(f"# {number}\n")
+
+
+def keys(service: Service) -> list[str]:
+    return [
+        headers["Idempotency-Key"] for route, headers, _ in service.requests if route == "POST /api/tasks"
+    ]
+
+
+def test_a_directory_is_submitted_with_the_same_keys_each_time(
+    run: Run, service: Service, tmp_path: Path
+) -> None:
+    folder(tmp_path, 3)
+    service.on("POST /api/documents", *[(201, {"document_id": f"doc-{number}"}) for number in range(4)])
+    service.on("POST /api/tasks", (202, task("queued")))
+    assert run("submit", "docs", "-r", "-j", "1").exit_code == 0
+    first = keys(service)
+    assert len(set(first)) == 3
+    service.on("POST /api/documents", *[(201, {"document_id": f"doc-{number}"}) for number in range(4)])
+    run("submit", "docs", "-r", "-j", "1")
+    assert keys(service)[3:] == first
+    run("submit", "docs", "-r", "-j", "1", "--type", "summarization")
+    run("submit", "docs", "-r", "-j", "1", "--again")
+    run("submit", "docs/000.md")
+    assert not set(keys(service)[6:]) & set(first)
+
+
+def test_a_summary_says_what_failed_and_why(run: Run, service: Service, tmp_path: Path) -> None:
+    folder(tmp_path, 4)
+    service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+    corrupt, fine = failed(), task()
+    service.on("POST /api/tasks", *[(202, task("queued", task_id=f"task-{number}")) for number in range(4)])
+    for number, end in enumerate((fine, corrupt, corrupt, task("cancelled"))):
+        service.on(f"GET /api/tasks/task-{number}", (200, end))
+    ran = run("submit", "docs", "-r", "-j", "1", "--wait")
+    assert ran.exit_code == 1
+    said = ran.stderr.splitlines()[-5:]
+    assert said == [
+        "4 files: 1 succeeded, 2 failed, 1 cancelled",
+        "document_corrupt, 2 files: The file is damaged.",
+        "docs/001.md, docs/002.md",
+        "cancelled, 1 file: The task was cancelled.",
+        "docs/003.md",
+    ]
+
+
+def test_refusals_are_told_by_their_code_and_keep_no_other_file(
+    run: Run, service: Service, tmp_path: Path
+) -> None:
+    folder(tmp_path, 3)
+    (tmp_path / "docs" / "001.md").chmod(0)
+    refusal = problem(415, "unsupported_format", "This file format is not supported.")
+    service.on("POST /api/documents", (201, {"document_id": "doc-1"}), refusal)
+    service.on("POST /api/tasks", (202, task("queued")))
+    ran = run("submit", "docs", "-r", "-j", "1")
+    assert ran.exit_code == 2
+    assert "unsupported_format, " in ran.stderr
+    assert ran.stderr.count("refused: ") == 2
+    assert "3 files: 1 submitted, 2 refused" in ran.stderr
+
+
+def test_what_every_file_would_meet_stops_all(run: Run, service: Service, tmp_path: Path) -> None:
+    folder(tmp_path, 9)
+    service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+    service.on("POST /api/tasks", (202, task("queued")), problem(500, "internal", "Something went wrong."))
+    ran = run("submit", "docs", "-r", "-j", "1")
+    assert ran.exit_code == 3
+    assert "9 files: 1 submitted, 1 refused, 7 not sent" in ran.stderr
+    assert len([route for route, _, _ in service.requests if route == "POST /api/tasks"]) == 2
+
+
+def test_a_busy_service_is_given_its_time(run: Run, service: Service, report: str) -> None:
+    service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+    busy = problem(429, "rate_limited", "Too many tasks are waiting.", retry_after=0)
+    service.on("POST /api/tasks", busy, busy, (202, task("queued")))
+    ran = run("submit", report)
+    assert ran.exit_code == 0, ran.stderr
+    assert "waits: Too many tasks are waiting." in ran.stderr
+    sent = keys(service)
+    assert len(sent) == 3
+
+
+class Counting(Service):
+    """Counts the files that were uploaded and not submitted so far."""
+
+    under_way = peak = 0
+    lock = threading.Lock()
+
+    def answer(self, route: str, headers: dict[str, str], body: bytes) -> Answer:
+        with self.lock:
+            self.under_way += {"POST /api/documents": 1, "POST /api/tasks": -1}[route]
+            self.peak = max(self.peak, self.under_way)
+            return super().answer(route, headers, body)
+
+
+def test_no_more_than_so_many_files_are_in_flight(run: Run, tmp_path: Path) -> None:
+    folder(tmp_path, 30)
+    with serving(Counting) as service:
+        assert isinstance(service, Counting)
+        service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+        service.on("POST /api/tasks", (202, task("queued")))
+        ran = run("submit", "docs", "-r", "--in-flight", "3", DOCMILL_URL=service.url)
+        assert ran.exit_code == 0, ran.stderr
+        assert 1 <= service.peak <= 3
+        assert len(service.requests) == 60
+
+
+def test_a_file_that_was_cut_off_for_its_size_goes_the_other_way(
+    run: Run, service: Service, tmp_path: Path
+) -> None:
+    """Without that route, the first refusal is what is told."""
+    (tmp_path / "large.md").write_bytes(b"x" * 300_000)
+    service.on("POST /api/documents", problem(413, "payload_too_large", "Too large for one request."))
+    service.on("POST /api/documents/uploads", problem(413, "payload_too_large", "Too large at all."))
+    assert "Too large at all." in run("submit", "large.md").stderr
+    service.answers.pop("POST /api/documents/uploads")
+    ran = run("submit", "large.md")
+    assert (ran.exit_code, ran.stderr.splitlines()[-1]) == (2, "Too large for one request.")
+
+
+@pytest.mark.parametrize("words", [["empty", "-r"], ["docs"], ["docs", "-r", "--in-flight", "0"]])
+def test_wrong_directories_are_2(run: Run, service: Service, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    folder(tmp_path, 1)
+    assert run("submit", *words).exit_code == 2
+    assert service.requests == []
+
+
 def test_ids_from_the_command_line_stay_in_their_place(run: Run, service: Service) -> None:
     run("status", "../health?x=1#")
     assert service.requests[0][0] == "GET /api/tasks/..%2Fhealth%3Fx%3D1%23"
@@ -447,6 +581,28 @@ def test_a_terminal_gets_bars(tmp_path: Path) -> None:
         text = file.read()
     for words in ("a.pdf", "[b]b.pdf", "40%", "100%", "Converted 2/5 pages", "done"):
         assert words in text
+
+
+def test_many_files_get_one_bar_and_those_of_what_is_under_way(tmp_path: Path) -> None:
+    names = [f"{number}.pdf" for number in range(2000)]
+    with (tmp_path / "terminal").open("w+") as file:
+        console = Console(file=file, force_terminal=True, width=100, height=20)
+        with board(names, console) as shown:
+            for row in range(30):
+                shown.show(row, 40, "Converted 2/5 pages", "running")
+                shown.show(row, 100, "done", "succeeded")
+            shown.show(30, 40, "failed: The file is damaged.", "failed")
+            shown.show(31, 10, "Converting", "running")
+        file.seek(0)
+        last = file.read().rsplit("all files", 1)[1]
+    assert "31/2,000" in last
+    assert "31.pdf" in last and "Converting" in last
+    assert "29.pdf" not in last
+    file = io.StringIO()
+    with board(names, Console(file=file, width=1000)) as shown:
+        shown.show(0, 0, "uploading")
+        shown.show(0, 100, "done", "succeeded")
+    assert file.getvalue().count("\n") == 1
 
 
 # --- stopping and running again --------------------------------------------------------------------------
