@@ -25,6 +25,7 @@ from pydantic import (
 
 CLIENT_ID = re.compile(r"^(?=.{3,40}$)[a-z0-9]+(-[a-z0-9]+)*$")
 _EMPTY_HAS_MEANING = "TASK_TRIGGER_CLIENTS"
+LocalEmbeddings = Literal["minilm", "e5-small"]
 
 
 class SettingsError(Exception):
@@ -110,6 +111,7 @@ class Settings(TriggerSettings):
     storage_client_id: str | None = Field(default=None, validation_alias=_storage("clientId"))
 
     model_provider: Literal["openai", "local"] | None = None
+    local_embedding_model: LocalEmbeddings = "minilm"
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_chat_model: str = "gpt-4.1-mini"
@@ -117,6 +119,8 @@ class Settings(TriggerSettings):
     openai_embedding_dimensions: int | None = Field(default=None, ge=1, le=4000)
     azure_openai_endpoint: str | None = None
     azure_openai_api_key: SecretStr | None = None
+    azure_client_id: str | None = None
+    openai_concurrency: int = Field(default=8, ge=1, le=64)
 
     supabase_url: str | None = None
     supabase_key: SecretStr | None = None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle, islice
 from random import Random
 from typing import Any
 
@@ -90,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         reply = self.server.replies.pop(0) if self.server.replies else self.server.always
         if reply is None:
             answers = {**ANSWERS, "/embeddings": _by_chance} if self.server.quick else ANSWERS
-            reply = Reply(body=listing or answers[self.path.removeprefix("/v1")](body))
+            reply = Reply(body=listing or answers[self.path.partition("/v1")[2]](body))
             self.server.texts += len(body.get("input", ()))
         self._send(reply)
 
@@ -127,16 +128,24 @@ def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
     found = MODEL.embed(body["input"], timeout=60)
     # Backwards and not of length 1, so that order and norm are the client's to restore.
     data = [
-        {"object": "embedding", "index": index, "embedding": [3 * value for value in vector]}
+        {"object": "embedding", "index": index, "embedding": _stretched(vector, body)}
         for index, vector in reversed(list(enumerate(found.vectors)))
     ]
     return {"object": "list", "model": body["model"], "data": data, "usage": {"prompt_tokens": found.tokens}}
 
 
+def _stretched(vector: tuple[float, ...], body: dict[str, Any]) -> list[float]:
+    """As long as was asked for, over and over again; not of length 1."""
+    return [3 * value for value in islice(cycle(vector), body.get("dimensions", len(vector)))]
+
+
 def _by_chance(body: dict[str, Any]) -> dict[str, Any]:
-    made = [Random(text) for text in body["input"]]
+    made, size = [Random(text) for text in body["input"]], body.get("dimensions", MODEL.dimensions)
     data = [
-        {"index": index, "embedding": [chance.uniform(-1, 1) for _ in range(MODEL.dimensions)]}
+        {
+            "index": index,
+            "embedding": [chance.uniform(-1, 1) for _ in range(size)],
+        }
         for index, chance in enumerate(made)
     ]
     return {"data": data, "usage": {"prompt_tokens": len(data)}}
