@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class ModelServer(ThreadingHTTPServer):
     """`replies`: answers for the next requests (None: as it should); afterwards `always`, or as it should.
 
     `texts`: how many it has embedded. `quick`: embeds by chance, which costs nothing and means nothing.
+    `bears`: how many requests at once; more are refused. `slow`: seconds that a request takes at least.
+    `under_way`: requests at once; `most` of them so far, `refused` for being too many.
     """
 
     daemon_threads = True
@@ -64,6 +67,10 @@ class ModelServer(ThreadingHTTPServer):
         self.always: Reply | None = None
         self.texts = 0
         self.quick = False
+        self.bears = 1000
+        self.slow = 0.0
+        self.under_way = self.most = self.refused = 0
+        self.counting = threading.Lock()
         self.requests: list[Request] = []
         self.released = threading.Event()
 
@@ -80,7 +87,23 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply({"object": "list", "data": [{"id": "m", "object": "model"}]})
 
     def do_POST(self) -> None:
-        self._reply(None)
+        if self._bears_it():
+            self._reply(None)
+            return
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self._send(error(429, "rate_limit_exceeded", retry_after_ms="20"))
+
+    def _bears_it(self) -> bool:
+        """Counted out before the answer is sent: whoever has that may send the next request at once."""
+        with self.server.counting:
+            self.server.under_way += 1
+            self.server.most = max(self.server.most, self.server.under_way)
+            bears = self.server.under_way <= self.server.bears
+            self.server.refused += not bears
+        time.sleep(self.server.slow)
+        with self.server.counting:
+            self.server.under_way -= 1
+        return bears
 
     def _reply(self, listing: dict[str, Any] | None) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared import deadline as clock
 from shared.errors import DocmillError, ModelRateLimited, ModelRejected, ModelUnavailable, TaskTimeout
+from shared.languages import described, tag_of
 from shared.ports import EmbeddingKind, Embeddings, Summary, SummaryOptions
 from shared.providers.identity import Identity, scope_of
 from shared.providers.pace import BEARABLE, Gate, Pace
@@ -370,6 +371,9 @@ def prompt(text: str, options: SummaryOptions) -> list[dict[str, str]]:
         f"Concentrate on this topic:\n{_enclosed('topic', nonce, options.focus)}\n\n" if options.focus else ""
     )
     user = f"{topic}Summarise this document:\n{_enclosed('document', nonce, text)}"
+    if tag_of(options.language or ""):
+        # After a long text in one language, models go on in it unless they are reminded.
+        user += f"\n\n{_language(options.language)}"
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
@@ -378,9 +382,11 @@ def _enclosed(name: str, nonce: str, text: str) -> str:
 
 
 def _language(wanted: str | None) -> str:
-    """Only what a tag or a name of a language can hold: it stands among the instructions."""
-    name = re.sub(r"[^\w -]", "", wanted or "")[:40].strip()
-    return f"Write in this language: {name}." if name else "Write in the language of the document."
+    """A tag alone: it stands among the instructions. Anything else is not passed on."""
+    tag = tag_of(wanted or "")
+    if tag is None:
+        return "Write in the language of the document."
+    return f"Write in {described(tag)}, whatever the language of the document is."
 
 
 # --- answers ---------------------------------------------------------------------------------------------
