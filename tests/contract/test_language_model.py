@@ -471,6 +471,44 @@ class TestErrors:
             make(base_url="http://127.0.0.1:9/v1").embed(["a"], timeout=1)
 
 
+class TestPace:
+    def test_being_told_to_slow_down_is_borne_longer_than_failing(
+        self, server: ModelServer, make: Make
+    ) -> None:
+        server.replies = [error(429, retry_after_ms="1")] * 6
+        assert len(make().embed(["a"], timeout=30).vectors) == 1
+        assert len(server.requests) == 7
+
+    def test_a_long_wait_is_left_to_the_queue(self, server: ModelServer, make: Make) -> None:
+        model = make()
+        server.replies = [error(429, Retry_After="600")]
+        for _ in range(2):
+            with pytest.raises(ModelRateLimited) as caught:
+                model.embed(["a"], timeout=1500)
+            assert 590 < (caught.value.retry_after or 0) <= 600
+        assert len(server.requests) == 1  # the second was not even sent
+        assert model.summarize(TEXT, SummaryOptions(), timeout=10).text  # another model, another quota
+
+    def test_a_quota_that_is_used_up_is_known_before_anybody_is_refused(
+        self, server: ModelServer, make: Make
+    ) -> None:
+        left = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "25s"}
+        server.replies = [Reply(body=embeddings(1).body, headers=left)]
+        model = make()
+        model.embed(["a"], timeout=10)
+        with pytest.raises(ModelRateLimited) as caught:
+            model.embed(["b"], timeout=10)
+        assert 20 < (caught.value.retry_after or 0) <= 25
+        assert len(server.requests) == 1
+
+    def test_no_more_at_once_than_allowed(self, server: ModelServer, make: Make) -> None:
+        server.slow, server.quick = 0.02, True
+        model = make(concurrency=3)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda text: model.embed([text], timeout=30), "abcdefghijkl"))
+        assert (server.most, model.concurrency) == (3, 2)
+
+
 class TestPing:
     def test_makes_no_paid_call(self, server: ModelServer, make: Make) -> None:
         make().ping(timeout=5)
