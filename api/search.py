@@ -18,7 +18,7 @@ def search(core: CoreOf, client: Client, body: SearchRequest) -> dict[str, Any]:
     """Best first. Only vectors of the model in use are compared."""
     embedding = None
     if body.mode != "text":
-        embedding = core.models.embed([body.query], timeout=EMBED_SECONDS).vectors[0]
+        embedding = core.models.embed([body.query], timeout=EMBED_SECONDS, kind="query").vectors[0]
     matches = core.documents.search(
         client,
         mode=body.mode,

@@ -20,7 +20,8 @@ from shared.errors import (
     TaskTimeout,
 )
 from shared.handler import Context
-from shared.ports import ConversionOptions
+from shared.parallel import completed
+from shared.ports import ConversionOptions, Embeddings
 from shared.source import File, SourcePayload, checkpoint_of, converted, fetched, locate
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class Payload(SourcePayload):
 
 
 class Usage(BaseModel):
+    """Of all attempts of the task."""
+
     embedding_tokens: int = 0
 
 
@@ -93,7 +96,7 @@ def run(payload: Payload, ctx: Context) -> Result:
         dimensions=ctx.models.dimensions,
         markdown_blob=markdown,
         timings=laps.seconds,
-        usage=Usage(embedding_tokens=build.tokens),
+        usage=Usage(**ctx.spent),
         warnings=list(text.warnings),
     )
 
@@ -114,7 +117,6 @@ class Build:
         self.ctx = ctx
         self.document = document
         self.generation = generation
-        self.tokens = 0
         self.reused = 0
         self._written = 0
 
@@ -125,8 +127,11 @@ class Build:
         self.reused = sum(chunk.content_hash in known for chunk in chunks)
         self._put([chunk for chunk in chunks if chunk.content_hash in known], known, len(chunks))
         fresh = [chunk for chunk in chunks if chunk.content_hash not in known]
-        for batch in batches(fresh, self.ctx.models.embedding_batch):
-            self._put(batch, self._embed(batch), len(chunks))
+        for batch, embeddings in self._embedded(fresh):
+            self.ctx.spend(embedding_tokens=embeddings.tokens)
+            hashes = [same[0].content_hash for same in batch]
+            vectors = dict(zip(hashes, embeddings.vectors, strict=True))
+            self._put([chunk for same in batch for chunk in same], vectors, len(chunks))
 
     def _known(self, chunks: list[Chunk]) -> dict[str, tuple[float, ...]]:
         model = self.ctx.models.embedding_model
@@ -137,11 +142,19 @@ class Build:
             self._report(len(chunks))
         return known
 
-    def _embed(self, chunks: list[Chunk]) -> dict[str, tuple[float, ...]]:
-        texts = {chunk.content_hash: chunk.embedded_text for chunk in chunks}
-        embeddings = self.ctx.models.embed(list(texts.values()), timeout=self.ctx.remaining())
-        self.tokens += embeddings.tokens
-        return dict(zip(texts, embeddings.vectors, strict=True))
+    def _embedded(self, chunks: list[Chunk]) -> Iterator[tuple[list[list[Chunk]], Embeddings]]:
+        """Batches as they get ready, so that each can be written then: chunks of the same text together, and
+        one vector for them."""
+        same: dict[str, list[Chunk]] = {}
+        for one in chunks:
+            same.setdefault(one.content_hash, []).append(one)
+        models = self.ctx.models
+        made = batches(list(same.values()), models.embedding_batch)
+        return completed(self._embed, made, models.concurrency, self.ctx.remaining)
+
+    def _embed(self, batch: list[list[Chunk]]) -> Embeddings:
+        texts = [same[0].embedded_text for same in batch]
+        return self.ctx.models.embed(texts, timeout=self.ctx.remaining())
 
     def _put(self, chunks: list[Chunk], vectors: dict[str, tuple[float, ...]], total: int) -> None:
         for batch in batches(chunks, WRITE_BATCH):

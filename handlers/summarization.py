@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shared.chunking import chunk
 from shared.documents import Block, ConvertedDocument, Document, DocumentStatus, StoredSummary
 from shared.errors import BlobNotFound, DocumentEmpty
 from shared.handler import Context
+from shared.languages import tag_of
+from shared.parallel import completed
 from shared.ports import ConversionOptions, Summary, SummaryOptions
 from shared.source import SourcePayload, converted, fetched, locate
 from shared.tasks import utc_now
@@ -26,7 +28,16 @@ class Options(BaseModel):
     length: Literal["short", "medium", "long"] = "medium"
     format: Literal["paragraph", "bullets"] = "paragraph"
     focus: str | None = Field(default=None, min_length=1, max_length=500)
-    language: str | None = Field(default=None, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
+    language: str | None = Field(default=None, max_length=60)
+    """Of the summary, as a BCP 47 tag; a name of a language becomes its tag. None: the document's own."""
+
+    @field_validator("language")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        tag = tag_of(value) if value is not None else None
+        if tag is None and value is not None:
+            raise ValueError("give a language as a tag like de or pt-BR, or by its name in English")
+        return tag
 
 
 class Payload(SourcePayload):
@@ -34,6 +45,8 @@ class Payload(SourcePayload):
 
 
 class Usage(BaseModel):
+    """Of all attempts of the task."""
+
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -65,7 +78,7 @@ def run(payload: Payload, ctx: Context) -> Result:
         summary=summary,
         model=ctx.models.summary_model,
         sections=reducer.sections,
-        usage=reducer.usage,
+        usage=Usage(**ctx.spent),
         timings=timings,
         warnings=[*warnings, *ctx.models.warnings(options)],
     )
@@ -108,7 +121,6 @@ class MapReduce:
         self._done = 0
         self._total = 1
         self.sections = 0
-        self.usage = Usage()
 
     def summarize(self, text: str) -> str:
         sections = self._split(text)
@@ -120,9 +132,8 @@ class MapReduce:
             if len(sections) == 1:
                 break
             self._total = self._done + len(sections) + 1
-            parts = [self._call(section, notes) for section in sections]
-            sections = self._split("\n\n".join(parts))
-        return self._call(sections[0], self._options)
+            sections = self._split("\n\n".join(self._summaries(sections, notes)))
+        return self._summaries(sections[:1], self._options)[0]
 
     def _split(self, text: str) -> list[str]:
         blocks = tuple(Block(kind="text", text=part) for part in text.split("\n\n") if part.strip())
@@ -130,19 +141,21 @@ class MapReduce:
         pieces = chunk(document, self._ctx.models.section_tokens, self._ctx.models.count_tokens)
         return [piece.content for piece in pieces]
 
-    def _call(self, section: str, options: SummaryOptions) -> str:
-        self._report()
-        summary = self._ctx.models.summarize(section, options, timeout=self._ctx.remaining())
-        self._count(summary)
-        self._report()
-        return summary.text
+    def _summaries(self, sections: list[str], options: SummaryOptions) -> list[str]:
+        """One for each section, in their order, whichever is ready first."""
+        ctx, models = self._ctx, self._ctx.models
 
-    def _count(self, summary: Summary) -> None:
-        self._done += 1
-        self.usage = Usage(
-            prompt_tokens=self.usage.prompt_tokens + summary.prompt_tokens,
-            completion_tokens=self.usage.completion_tokens + summary.completion_tokens,
-        )
+        def call(place: int) -> Summary:
+            return models.summarize(sections[place], options, timeout=ctx.remaining())
+
+        self._report()
+        found: dict[int, str] = {}
+        for place, summary in completed(call, range(len(sections)), models.concurrency, ctx.remaining):
+            ctx.spend(prompt_tokens=summary.prompt_tokens, completion_tokens=summary.completion_tokens)
+            found[place] = summary.text
+            self._done += 1
+            self._report()
+        return [found[place] for place in range(len(sections))]
 
     def _report(self) -> None:
         total = max(self._total, self._done)

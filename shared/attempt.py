@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -64,6 +64,13 @@ class Attempt:
     @cached_property
     def models(self) -> LanguageModel:
         return self._watched(self._services.models, {"embed", "summarize"})
+
+    @property
+    def spent(self) -> Mapping[str, int]:
+        return self._lease.spent
+
+    def spend(self, **amounts: int) -> None:
+        self._lease.spend(amounts)
 
     def progress(self, stage: str, done: int, total: int, message: str) -> None:
         self.stage = stage

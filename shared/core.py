@@ -217,7 +217,7 @@ def _models(settings: Settings) -> LanguageModel:
     if settings.provider == "local":
         from shared.providers.local import LocalModel
 
-        return LocalModel()
+        return LocalModel(settings.local_embedding_model)
     from shared.providers.openai import OpenAIModel
 
     key, azure_key = settings.openai_api_key, settings.azure_openai_api_key
@@ -229,6 +229,8 @@ def _models(settings: Settings) -> LanguageModel:
         dimensions=settings.openai_embedding_dimensions,
         azure_endpoint=settings.azure_openai_endpoint,
         azure_api_key=azure_key.get_secret_value() if azure_key else None,
+        azure_client_id=settings.azure_client_id or settings.storage_client_id,
+        concurrency=settings.openai_concurrency,
     )
 
 

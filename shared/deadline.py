@@ -45,12 +45,8 @@ def passed() -> bool:
     return time.monotonic() >= _until.get()
 
 
-def watched(call: Callable[[], T], check: Callable[[], float]) -> T:
-    """What `call` gives or raises, or what `check` raises meanwhile: then the call is abandoned.
-
-    `check`: seconds left, asked before the call and every 0.2 s. An abandoned call runs on in its thread
-    until its own timeouts end it; nothing of what it does may be trusted or needed.
-    """
+def begun(call: Callable[[], T], name: str) -> Future[T]:
+    """Runs `call` in a thread of its own, which keeps no process alive, and knows the caller's deadline."""
     future: Future[T] = Future()
 
     def work() -> None:
@@ -59,10 +55,19 @@ def watched(call: Callable[[], T], check: Callable[[], float]) -> T:
         except BaseException as error:  # whatever it is, it is the caller's
             future.set_exception(error)
 
+    threading.Thread(target=copy_context().run, args=(work,), name=name, daemon=True).start()
+    return future
+
+
+def watched(call: Callable[[], T], check: Callable[[], float]) -> T:
+    """What `call` gives or raises, or what `check` raises meanwhile: then the call is abandoned.
+
+    `check`: seconds left, asked before the call and every 0.2 s. An abandoned call runs on in its thread
+    until its own timeouts end it; nothing of what it does may be trusted or needed.
+    """
     seconds = check()
     with within(seconds):
-        thread = threading.Thread(target=copy_context().run, args=(work,), name="call", daemon=True)
-    thread.start()
+        future = begun(call, "call")
     while not wait([future], min(POLL_SECONDS, seconds)).done:
         seconds = check()
     return future.result()

@@ -42,6 +42,13 @@ class Context(Protocol):
     @property
     def models(self) -> LanguageModel: ...
 
+    @property
+    def spent(self) -> Mapping[str, int]:
+        """What was paid for, by kind: by this attempt and by those before it, as far as the row says."""
+
+    def spend(self, **amounts: int) -> None:
+        """Adds to `spent`. Written with the next heartbeat, or with the attempt's end."""
+
     def progress(self, stage: str, done: int, total: int, message: str) -> None:
         """Says how far the stage is, and is the checkpoint: raises TaskTimeout after the deadline, and what
         stops the attempt when the task was cancelled or its lease lost. Cheap enough for every page."""

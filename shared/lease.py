@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from shared.errors import StorageUnavailable
@@ -70,6 +70,7 @@ class Lease:
         self._valid_until = claimed_at + seconds
         self._renew_until = renew_until
         self._progress = row.task.progress
+        self._spent = row.task.spent
         self._end: Stopped | None = None
         self._abandoned = abandoned
         self._asked_at: float | None = None
@@ -99,6 +100,15 @@ class Lease:
     def progress(self) -> Progress | None:
         """What was reported last."""
         return self._progress
+
+    @property
+    def spent(self) -> Mapping[str, int]:
+        """What this task has paid for, by kind."""
+        return self._spent
+
+    def spend(self, amounts: Mapping[str, int]) -> None:
+        """Remembers a payment for the next tick, or for the end. For one thread alone."""
+        self._spent = {**self._spent, **{kind: self._spent.get(kind, 0) + n for kind, n in amounts.items()}}
 
     def check(self) -> None:
         """Raises LeaseLost or Cancelled when this attempt is over."""
@@ -175,7 +185,8 @@ class Lease:
         while True:
             self.check_held()
             try:
-                return self._tasks.save(self._row, transition(self._row.task))
+                task = self._row.task.model_copy(update={"spent": self._spent})
+                return self._tasks.save(self._row, transition(task))
             except RowChanged:
                 self._adopt()
             except StorageUnavailable:
@@ -232,6 +243,7 @@ class Lease:
             update={
                 "lease_until": now + timedelta(seconds=self._seconds),
                 "progress": self._progress,
+                "spent": self._spent,
                 "updated_at": now if news else task.updated_at,
             }
         )

@@ -361,6 +361,10 @@ class Converter(Protocol):
 # --- models ----------------------------------------------------------------------------------------------
 
 
+EmbeddingKind = Literal["document", "query"]
+"""Some models embed a question and what may answer it in two ways, so that the two come near."""
+
+
 @dataclass(frozen=True)
 class Embeddings:
     """`vectors`: as many as texts, each L2-normalised and of the model's dimensions."""
@@ -397,13 +401,19 @@ class LanguageModel(Protocol):
         """How many texts go well into one call of `embed`."""
 
     @property
+    def concurrency(self) -> int:
+        """How many calls one task may have under way at once; 1 when more would not be faster."""
+
+    @property
     def summary_model(self) -> str: ...
 
     @property
     def section_tokens(self) -> int:
         """How many tokens of text one call of `summarize` takes."""
 
-    def embed(self, texts: Sequence[str], *, timeout: float) -> Embeddings: ...
+    def embed(
+        self, texts: Sequence[str], *, timeout: float, kind: EmbeddingKind = "document"
+    ) -> Embeddings: ...
 
     def summarize(self, text: str, options: SummaryOptions, *, timeout: float) -> Summary:
         """A summary of text that is data: instructions inside it are not followed."""

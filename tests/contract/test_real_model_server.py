@@ -82,6 +82,12 @@ def test_section_of_full_size(model: OpenAIModel) -> None:
     assert 0 < summary.completion_tokens <= CONTEXT // 4
 
 
+def test_another_language(model: OpenAIModel) -> None:
+    """That the way is free: so small a model translates nothing."""
+    summary = model.summarize(PARAGRAPH, SummaryOptions(length="short", language="German"), timeout=150)
+    assert summary.text
+
+
 def test_text_that_does_not_fit_is_refused(model: OpenAIModel) -> None:
     with pytest.raises(ModelRejected, match="length"):
         model.summarize(PARAGRAPH * 30, SummaryOptions(length="short"), timeout=30)

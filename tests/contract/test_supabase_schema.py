@@ -21,6 +21,7 @@ TABLES = ("documents", "chunks", "summaries")
 SIZES = {"recall-small": 50, "recall-middle": 500, "recall-large": 10_500}
 DIMENSIONS = 384
 INDEX = f"chunks_embedding_{DIMENSIONS}"
+INDEXED = (256, 384, 512, 768, 1024, 1536, 2048, 3072)
 MODEL = "synthetic"
 TOP = 10
 QUERIES = 20
@@ -187,20 +188,20 @@ def vectors(database: psycopg.Connection) -> dict[str, np.ndarray]:
     return made
 
 
-def synthetic(rows: int, seed: int) -> np.ndarray:
+def synthetic(rows: int, seed: int, dimensions: int = DIMENSIONS) -> np.ndarray:
     """Unit vectors that fill 24 of the dimensions, as embeddings of text do, with some noise in all."""
-    projection = np.random.default_rng(99).normal(size=(24, DIMENSIONS))
+    projection = np.random.default_rng(99).normal(size=(24, dimensions))
     generator = np.random.default_rng(seed)
-    made = generator.normal(size=(rows, 24)) @ projection + generator.normal(size=(rows, DIMENSIONS))
+    made = generator.normal(size=(rows, 24)) @ projection + generator.normal(size=(rows, dimensions))
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 
 
-def load(database: psycopg.Connection, client: str, vectors: np.ndarray) -> None:
+def load(database: psycopg.Connection, client: str, vectors: np.ndarray, document: str = "doc") -> None:
     database.execute(
         "insert into documents (client_id, document_id, filename, content_type, size, status, blob,"
         " generation, newest_generation, created_at, updated_at)"
-        " values (%s, 'doc', 'a.pdf', 'application/pdf', 1, 'ingested', 'b', 1, 1, now(), now())",
-        (client,),
+        " values (%s, %s, 'a.pdf', 'application/pdf', 1, 'ingested', 'b', 1, 1, now(), now())",
+        (client, document),
     )
     copy_chunks = (
         "copy chunks (client_id, document_id, generation, chunk_index, chunk_id, content, tokens,"
@@ -209,8 +210,8 @@ def load(database: psycopg.Connection, client: str, vectors: np.ndarray) -> None
     with database.cursor().copy(copy_chunks) as copy:
         copy.set_types(["text", "text", "int8", "int4", "text", "text", "int4", "text", "text", "bytea"])
         for index, vector in enumerate(vectors):
-            name = f"doc-{index:04d}"
-            copy.write_row((client, "doc", 1, index, name, "text", 1, name, MODEL, as_binary(vector)))
+            name = f"{document}-{index:04d}"
+            copy.write_row((client, document, 1, index, name, "text", 1, name, MODEL, as_binary(vector)))
 
 
 def as_binary(vector: np.ndarray) -> bytes:
@@ -252,10 +253,35 @@ def test_the_index_serves_the_large_client_only(
     assert index_scans(service) - before == scans
 
 
-def index_scans(service: psycopg.Connection) -> int:
+@pytest.fixture(scope="module")
+def of_all_lengths(database: psycopg.Connection) -> dict[int, np.ndarray]:
+    """A large client with some chunks of each length that has an index, and many of one that has none."""
+    made = {length: synthetic(120, seed=length, dimensions=length) for length in INDEXED}
+    with database.transaction():
+        load(database, "lengths", np.ones((10_001, 1)), "filler")
+        for length, rows in made.items():
+            load(database, "lengths", rows, f"doc-{length}")
+    database.execute("analyze chunks")
+    return made
+
+
+@pytest.mark.parametrize("length", INDEXED)
+def test_each_usual_length_has_an_index_that_finds_the_nearest(
+    service: psycopg.Connection, of_all_lengths: dict[int, np.ndarray], length: int
+) -> None:
+    name = f"chunks_embedding_{length}"
+    before, hits, queries = index_scans(service, name), 0, synthetic(5, 7, length)
+    for query in queries:
+        truth = np.argsort(-(of_all_lengths[length] @ query))[:TOP]
+        hits += len({*nearest(service, "lengths", query)} & {*truth.tolist()})
+    assert hits / (len(queries) * TOP) >= 0.98
+    assert index_scans(service, name) - before == len(queries)
+
+
+def index_scans(service: psycopg.Connection, index: str = INDEX) -> int:
     service.execute("select pg_stat_force_next_flush()")
     row = service.execute(
-        "select idx_scan from pg_stat_user_indexes where indexrelname = %s", (INDEX,)
+        "select idx_scan from pg_stat_user_indexes where indexrelname = %s", (index,)
     ).fetchone()
     assert row is not None
     return int(row[0])

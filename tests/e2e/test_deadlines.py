@@ -23,6 +23,7 @@ SLACK = 4
 @pytest.fixture
 def model() -> Iterator[ModelServer]:
     with running() as server:
+        server.quick = True  # loading a real model may take longer than an attempt has
         yield server
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import json
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import psutil
 import pytest
 
 from local.stack import Stack
+from shared.cancellation import cancel
 from shared.core import Core
 from shared.documents import Block, ConvertedDocument
+from shared.resubmission import resubmit
 from shared.tasks import Task, TaskStatus
 from tests.e2e.inside import attempted, client_of, code_of, core_on, given, now_of, stored
-from tests.model_server import ModelServer, error, running
+from tests.model_server import ModelServer, Reply, error, running
 
 EMBEDDINGS = 64  # texts in one request to a model over HTTP
 
@@ -27,12 +31,20 @@ def model() -> Iterator[ModelServer]:
         yield server
 
 
-@pytest.fixture
-def core(stack: Stack, model: ModelServer) -> Iterator[Core]:
+@pytest.fixture(params=["1"])
+def core(request: pytest.FixtureRequest, stack: Stack, model: ModelServer) -> Iterator[Core]:
+    """One request at a time, unless a test says otherwise: then it is certain which of them fails."""
     with core_on(
-        stack, MODEL_PROVIDER="openai", OPENAI_BASE_URL=model.url, OPENAI_EMBEDDING_DIMENSIONS="384"
+        stack,
+        MODEL_PROVIDER="openai",
+        OPENAI_BASE_URL=model.url,
+        OPENAI_EMBEDDING_DIMENSIONS="384",
+        OPENAI_CONCURRENCY=request.param,
     ) as core:
         yield core
+
+
+several_at_once = pytest.mark.parametrize("core", ["8"], indirect=True)
 
 
 def ledger(entries: int, mark: str = "") -> str:
@@ -44,6 +56,11 @@ def ledger(entries: int, mark: str = "") -> str:
 
 def ingest(core: Core, text: str) -> Task:
     return given(core, stored(core, text), chunk_tokens=60)
+
+
+def result_of(core: Core, task: Task) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(core.blobs.read(str(task.result_blob)))
+    return found
 
 
 def checkpoints(core: Core) -> list[str]:
@@ -70,6 +87,61 @@ def test_a_failure_near_the_end_costs_no_more_than_what_was_missing(core: Core, 
     document = core.documents.get(client_of(core), str(task.document_id))
     assert document is not None and (document.title, document.chunks) == ("Kept", model.texts)
     assert checkpoints(core) == []
+    # One token for each text: the first attempt's are counted too.
+    assert result_of(core, done)["usage"] == {"embedding_tokens": model.texts}
+
+
+@several_at_once
+def test_what_is_embedded_beside_a_failure_is_kept(core: Core, model: ModelServer) -> None:
+    task = ingest(core, ledger(320))
+    model.slow = 0.05
+    model.replies = [None, None, error(400)]
+    failed = attempted(core, task)
+    assert (failed.status, code_of(failed)) == (TaskStatus.FAILED, "model_rejected")
+    kept = model.texts
+    assert kept >= 2 * EMBEDDINGS and model.most > 1
+    resubmit(core, client_of(core), task.task_id)
+    done = attempted(core, task)
+    assert done.status is TaskStatus.SUCCEEDED
+    result = result_of(core, done)
+    assert (result["chunks"], result["chunks_reused"]) == (model.texts, kept)
+    assert result["usage"] == {"embedding_tokens": model.texts}
+
+
+@several_at_once
+def test_a_provider_that_bears_little_is_asked_less(core: Core, model: ModelServer) -> None:
+    """Four requests at once for a document of 12 batches, from a provider that takes two."""
+    model.bears, model.slow = 2, 0.02
+    done = attempted(core, ingest(core, ledger(12 * EMBEDDINGS)))
+    assert (done.status, done.attempt) == (TaskStatus.SUCCEEDED, 1)
+    assert model.most == 4  # half of OPENAI_CONCURRENCY is for one task
+    assert model.refused <= 12
+    listed = core.documents.chunks(client_of(core), str(done.document_id), limit=500)
+    assert [chunk.chunk_index for chunk in listed.items] == [*range(500)]
+
+
+@several_at_once
+def test_texts_that_are_the_same_are_embedded_once(core: Core, model: ModelServer) -> None:
+    done = attempted(core, ingest(core, "\n\n".join([ledger(1)] * 150)))
+    result = result_of(core, done)
+    assert result["chunks"] > EMBEDDINGS
+    assert result["usage"]["embedding_tokens"] == model.texts < EMBEDDINGS
+
+
+@several_at_once
+def test_cancelling_does_not_wait_for_requests(core: Core, model: ModelServer) -> None:
+    task = ingest(core, ledger(320))
+    model.always = Reply(hang=True)
+    thread = threading.Thread(target=attempted, args=(core, task))
+    thread.start()
+    until = time.monotonic() + 30
+    while len(model.requests) < 4 and time.monotonic() < until:
+        time.sleep(0.02)
+    asked = time.monotonic()
+    cancel(core, client_of(core), task.task_id)
+    thread.join(30)
+    assert now_of(core, task).status is TaskStatus.CANCELLED
+    assert time.monotonic() - asked < 10  # the requests themselves would take 30 s
 
 
 def test_what_a_failed_ingestion_embedded_is_kept_beside_what_is_shown(
