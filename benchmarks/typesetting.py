@@ -83,8 +83,8 @@ class Press:
 
         _fonts()
         self._out = io.BytesIO()
-        width, height = self.page_size
-        self._canvas: Any = Canvas(self._out, (height, width) if self.turned else (width, height))
+        # reportlab swaps the sides of a page that it turns, so both kinds get the size that is seen.
+        self._canvas: Any = Canvas(self._out, self.page_size)
         for page, style in self.labels:
             self._canvas.addPageLabel(page, style=style, start=1)
         self._begin_page()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ from shared.documents import Block, ConvertedDocument
 from shared.errors import DocumentCorrupt, DocumentEmpty, DocumentEncrypted, DocumentTooLarge
 from shared.providers.conversion.layout import blocks_of
 from shared.providers.conversion.lines import Line
+from shared.providers.conversion.marks import marks_of
 from shared.providers.conversion.request import Request
+from shared.providers.conversion.rules import Rule
 
 _NEEDS_PASSWORD = 4
 _THREADS = 2
@@ -29,19 +31,22 @@ def convert(request: Request, progress: Callable[[int, int], None]) -> Converted
             f"The file has {total:,} pages; {request.limits.pages:,} are allowed. Split it."
         )
     pages: dict[int, tuple[float, list[Line]]] = {}
+    rules: dict[int, list[Rule]] = {}
     images: list[int] = []
     failed = 0
     progress(0, total)
     for done, result in enumerate(parser.iterate_results(), 1):
         if result.success:
             page = result.get_page()
-            pages[result.page_number] = (result.page_height, list(_lines(page)))
+            height, lines, drawn = marks_of(result, page.textline_cells)
+            pages[result.page_number] = (height, lines)
+            rules[result.page_number] = drawn
             if page.bitmap_resources and not page.textline_cells:
                 images.append(result.page_number)
         else:
             failed += 1
         progress(done, total)
-    return _document(request, total, pages, sorted(images), failed)
+    return _document(request, total, pages, rules, sorted(images), failed)
 
 
 def _open(path: Path) -> tuple[Any, str]:
@@ -55,8 +60,9 @@ def _open(path: Path) -> tuple[Any, str]:
 
     wanted = ContentConfig(
         char_cells_content_level=ContentLevel.SKIP,
-        word_cells_content_level=ContentLevel.SKIP,
-        shapes_content_level=ContentLevel.SKIP,
+        # Words and shapes are looked at where they are, page by page: as Python objects they cost too much.
+        word_cells_content_level=ContentLevel.COMPUTE,
+        shapes_content_level=ContentLevel.COMPUTE,
         include_bitmap_bytes=False,
     )
     parser = DoclingThreadedPdfParser(
@@ -84,22 +90,15 @@ def _why_not(path: Path) -> Exception:
     return DocumentCorrupt()
 
 
-def _lines(page: Any) -> Iterator[Line]:
-    for cell in page.textline_cells:
-        box = cell.rect.to_bounding_box()
-        text = " ".join(cell.text.split())
-        if text:
-            yield Line(text, box.l, box.b, box.r, box.t, cell.font_name)
-
-
 def _document(
     request: Request,
     total: int,
     pages: dict[int, tuple[float, list[Line]]],
+    rules: dict[int, list[Rule]],
     images: Sequence[int],
     failed: int,
 ) -> ConvertedDocument:
-    blocks = tuple(blocks_of(pages))
+    blocks = tuple(blocks_of(pages, rules))
     if (failed or not all(lines for _, lines in pages.values())) and _is_cut_short(request.path):
         raise DocumentCorrupt
     if not blocks:

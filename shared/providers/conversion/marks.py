@@ -1,0 +1,56 @@
+"""What docling-parse found on a page, as lines of text and ruling lines, turned so that the text is upright.
+
+Words and shapes are read from its decoder, which has no public name: as Python objects the words of 500
+pages take longer than all the rest, and the shapes of a map take gigabytes. Where the decoder is not to be
+had, lines have no words and pages no rules: tables and raised marks are then found less well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from shared.providers.conversion.lines import Line, cleaned, turned_box, upright, with_words
+from shared.providers.conversion.rules import Rule, rules_of
+
+_MOST_SHAPES = 4000  # more are a drawing
+
+
+def marks_of(result: Any, cells: Iterable[Any]) -> tuple[float, list[Line], list[Rule]]:
+    """Height of the page, lines, rules. `cells`: the lines as docling-parse gives them."""
+    decoder = getattr(result, "_page_decoder", None)
+    lines = [line for cell in cells if (line := _line(cell.rect, cell))]
+    if decoder is not None:
+        lines = with_words(
+            lines, (word for cell in _all(decoder.get_word_cells()) if (word := _line(cell, cell)))
+        )
+    width, height = result.page_width, result.page_height
+    turn, lines = upright(width, height, lines)
+    rules = [] if decoder is None else list(_rules(decoder.get_page_shapes()))
+    rules = [Rule(*turned_box(rule, turn, width, height)) for rule in rules]
+    return width if turn else height, lines, rules
+
+
+def _all(container: Any) -> Iterator[Any]:
+    return (container[index] for index in range(len(container)))
+
+
+def _line(box: Any, cell: Any) -> Line | None:
+    """None without text. `box`: four corners, the first two along the foot of the text."""
+    text = cleaned(cell.text)
+    if not text:
+        return None
+    xs, ys = (box.r_x0, box.r_x1, box.r_x2, box.r_x3), (box.r_y0, box.r_y1, box.r_y2, box.r_y3)
+    across, up = box.r_x1 - box.r_x0, box.r_y1 - box.r_y0
+    turn = 0 if abs(across) >= abs(up) else 90 if up > 0 else 270
+    return Line(text, min(xs), min(ys), max(xs), max(ys), cell.font_name, turn=turn)
+
+
+def _rules(shapes: Any) -> Iterator[Rule]:
+    if len(shapes) > _MOST_SHAPES:
+        return
+    for shape in _all(shapes):
+        xs, ys, ends = shape.get_x(), shape.get_y(), shape.get_i()
+        for start, end in zip(ends[::2], ends[1::2], strict=False):
+            if end - start > 1:
+                yield from rules_of(list(zip(xs[start:end], ys[start:end], strict=True)))
