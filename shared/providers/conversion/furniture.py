@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from shared.providers.conversion.lines import Line
+from shared.providers.conversion.tables import Table
 
 _MARGIN = 0.1  # of the page's height, at the top and at the bottom
 _PAGE_NUMBER = re.compile(
@@ -17,26 +18,27 @@ _NUMBER_AT_END = re.compile(
 )
 _LONG_ENOUGH = 10  # "Chapter 3" is a heading, "Annual report of the board 3" a running head
 
-Pages = Mapping[int, tuple[float, Sequence[Line]]]
+Mark = Line | Table
+Pages = Mapping[int, tuple[float, Sequence[Mark]]]
 
 
-def without_furniture(pages: Pages) -> dict[int, Sequence[Line]]:
+def without_furniture(pages: Pages) -> dict[int, Sequence[Mark]]:
     """Lines by page, in the order of pages. A page that holds nothing else keeps what it has."""
     counts = Counter(key for page in pages for key in _keys_of(*pages[page]))
     repeated = {key for key, count in counts.items() if count >= min(3, max(2, len(pages)))}
     return {page: _cleaned(*pages[page], repeated) for page in sorted(pages)}
 
 
-def _keys_of(height: float, lines: Sequence[Line]) -> set[str]:
+def _keys_of(height: float, lines: Sequence[Mark]) -> set[str]:
     return {key for line in lines for key in _key(height, line)}
 
 
-def _cleaned(height: float, lines: Sequence[Line], repeated: set[str]) -> Sequence[Line]:
+def _cleaned(height: float, lines: Sequence[Mark], repeated: set[str]) -> Sequence[Mark]:
     kept = [line for line in lines if not repeated.intersection(_key(height, line))]
     return kept or lines
 
 
-def _key(height: float, line: Line) -> Iterator[str]:
+def _key(height: float, line: Mark) -> Iterator[str]:
     """What a line in a margin has in common with the lines at its place on other pages."""
     low, high = line.top < _MARGIN * height, line.bottom > (1 - _MARGIN) * height
     if not (low or high):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -17,7 +17,6 @@ from shared.documents import Block
 from shared.providers.conversion.furniture import without_furniture
 from shared.providers.conversion.lines import Line, Row, joined_text, rows_of
 from shared.providers.conversion.notes import starts_note, with_notes
-from shared.providers.conversion.rules import Rule
 from shared.providers.conversion.tables import Table, with_tables
 
 _HEADING_SIZE = 1.18
@@ -42,14 +41,15 @@ class _Scale:
 
 
 def blocks_of(
-    pages: Mapping[int, tuple[float, Sequence[Line]]], rules: Mapping[int, Sequence[Rule]] | None = None
+    pages: Mapping[int, tuple[float, Sequence[Line | Table]]], searched: Container[int] = ()
 ) -> Iterator[Block]:
-    """`pages`: page number -> (height of the page, its lines in the file's order). `rules`: ruling lines."""
-    drawn = rules or {}
+    """`pages`: page number -> (height of the page, its lines in the file's order, and tables among them).
+
+    `searched`: pages whose tables were found already."""
     rows = [
         row
-        for page, lines in without_furniture(pages).items()
-        for row in _rows(page, with_tables(lines, drawn.get(page, ())))
+        for page, items in without_furniture(pages).items()
+        for row in _rows(page, items if page in searched else with_tables(items, ()))
     ]
     if not rows:
         return

@@ -17,11 +17,12 @@ _HYPHENATED = re.compile(r"[^\W\d_]-$")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uff00-\uffef]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """A run of text as the file has it. The box is in points, the origin at the bottom left.
 
-    `words`: its words with boxes of their own, where they are known. `turn`: degrees against the clock."""
+    `words`: with boxes of their own, while they are looked at. `spaces`: the narrowest and the widest between
+    them, in points. `turn`: degrees against the clock."""
 
     text: str
     left: float
@@ -30,6 +31,7 @@ class Line:
     top: float
     font: str = ""
     words: tuple[Line, ...] = ()
+    spaces: tuple[float, float] | None = None
     turn: int = 0
 
     @property
@@ -96,9 +98,11 @@ class Row:
     @property
     def evenly_spaced(self) -> bool:
         """Whether its words are known, and about as far from one another everywhere."""
-        words = sorted((word for cell in self.cells for word in cell.words), key=lambda word: word.left)
-        gaps = [other.left - one.right for one, other in pairwise(words)]
-        return bool(gaps) and 0 < max(gaps) < 1.5 * min(gaps)
+        cells = sorted(self.cells, key=lambda cell: cell.left)
+        gaps = [other.left - one.right for one, other in pairwise(cells)]
+        gaps += [space for cell in cells for space in cell.spaces or ()]
+        known = all(cell.spaces or " " not in cell.text for cell in cells)
+        return known and bool(gaps) and 0 < max(gaps) < 1.5 * min(gaps)
 
     def flush_with(self, other: Row) -> bool:
         """Whether both begin and end at the same places, one close above the other."""
@@ -161,7 +165,6 @@ def _joined(one: Line, other: Line) -> Line:
         right=max(one.right, other.right),
         top=main.top,
         font=one.font if _MARKER.fullmatch(one.text) else main.font,
-        words=(one.words or (one,)) + (other.words or (other,)) if one.words or other.words else (),
         turn=main.turn,
     )
 
@@ -201,7 +204,13 @@ def _fitted(line: Line, words: Sequence[Line]) -> Line:
     if not words or line.turned:
         return line
     main = _most(words)
-    return replace(line, bottom=main.bottom, top=main.top, words=tuple(words))
+    return replace(line, bottom=main.bottom, top=main.top, words=tuple(words), spaces=_spaces(words))
+
+
+def _spaces(words: Sequence[Line]) -> tuple[float, float] | None:
+    ordered = sorted(words, key=lambda word: word.left)
+    gaps = [other.left - one.right for one, other in pairwise(ordered)]
+    return (min(gaps), max(gaps)) if gaps else None
 
 
 def _most(words: Sequence[Line]) -> Line:
@@ -219,12 +228,14 @@ def upright(width: float, height: float, lines: Sequence[Line]) -> tuple[int, li
     turn = max(letters, key=lambda turn: letters[turn])
     if letters[turn] * 2 <= sum(len(line.text) for line in lines):
         return 0, list(lines)
-    return turn, [_turned_back(line, turn, width, height) for line in lines]
+    return turn, [turned_back(line, turn, width, height) for line in lines]
 
 
-def _turned_back(line: Line, turn: int, width: float, height: float) -> Line:
+def turned_back(line: Line, turn: int, width: float, height: float) -> Line:
+    if not turn:
+        return line
     left, bottom, right, top = turned_box((line.left, line.bottom, line.right, line.top), turn, width, height)
-    words = tuple(_turned_back(word, turn, width, height) for word in line.words)
+    words = tuple(turned_back(word, turn, width, height) for word in line.words)
     back = (line.turn - turn) % 360
     return replace(line, left=left, bottom=bottom, right=right, top=top, words=words, turn=back)
 

@@ -12,7 +12,7 @@ from shared.providers.conversion.layout import blocks_of
 from shared.providers.conversion.lines import Line
 from shared.providers.conversion.marks import marks_of
 from shared.providers.conversion.request import Request
-from shared.providers.conversion.rules import Rule
+from shared.providers.conversion.tables import Table
 
 _NEEDS_PASSWORD = 4
 _THREADS = 2
@@ -30,23 +30,20 @@ def convert(request: Request, progress: Callable[[int, int], None]) -> Converted
         raise DocumentTooLarge(
             f"The file has {total:,} pages; {request.limits.pages:,} are allowed. Split it."
         )
-    pages: dict[int, tuple[float, list[Line]]] = {}
-    rules: dict[int, list[Rule]] = {}
+    pages: dict[int, tuple[float, list[Line | Table]]] = {}
     images: list[int] = []
     failed = 0
     progress(0, total)
     for done, result in enumerate(parser.iterate_results(), 1):
         if result.success:
             page = result.get_page()
-            height, lines, drawn = marks_of(result, page.textline_cells)
-            pages[result.page_number] = (height, lines)
-            rules[result.page_number] = drawn
+            pages[result.page_number] = marks_of(result, page.textline_cells)
             if page.bitmap_resources and not page.textline_cells:
                 images.append(result.page_number)
         else:
             failed += 1
         progress(done, total)
-    return _document(request, total, pages, rules, sorted(images), failed)
+    return _document(request, total, pages, sorted(images), failed)
 
 
 def _open(path: Path) -> tuple[Any, str]:
@@ -93,12 +90,11 @@ def _why_not(path: Path) -> Exception:
 def _document(
     request: Request,
     total: int,
-    pages: dict[int, tuple[float, list[Line]]],
-    rules: dict[int, list[Rule]],
+    pages: dict[int, tuple[float, list[Line | Table]]],
     images: Sequence[int],
     failed: int,
 ) -> ConvertedDocument:
-    blocks = tuple(blocks_of(pages, rules))
+    blocks = tuple(blocks_of(pages, searched=pages))
     if (failed or not all(lines for _, lines in pages.values())) and _is_cut_short(request.path):
         raise DocumentCorrupt
     if not blocks:

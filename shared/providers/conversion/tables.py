@@ -40,9 +40,36 @@ class Table:
     top: float
 
 
-def with_tables(lines: Sequence[Line], rules: Sequence[Rule]) -> list[Line | Table]:
+def need_words(lines: Sequence[Line], rules: Sequence[Rule]) -> bool:
+    """Whether a page may hold a table or raised marks. Most pages hold neither, and words take time."""
+    return len(rules) > 2 or _heights_vary(lines) or _parts_beside(lines) > 1 or _short_lines(lines) > 2
+
+
+def _heights_vary(lines: Iterable[Line]) -> bool:
+    """Whether lines of one font are of different heights."""
+    lowest: dict[str, float] = {}
+    for line in lines:
+        lowest[line.font] = min(line.height, lowest.get(line.font, line.height))
+    return any(line.height > 1.05 * lowest[line.font] for line in lines)
+
+
+def _parts_beside(lines: Sequence[Line]) -> int:
+    return sum(abs(one.top - other.top) < 0.4 * one.height for one, other in pairwise(lines))
+
+
+def _short_lines(lines: Sequence[Line]) -> int:
+    """The most lines in a row that leave a quarter of the width free."""
+    widest = max((line.right - line.left for line in lines), default=0.0)
+    longest = run = 0
+    for line in lines:
+        run = run + 1 if line.right - line.left < 0.75 * widest else 0
+        longest = max(longest, run)
+    return longest
+
+
+def with_tables(items: Sequence[Line | Table], rules: Sequence[Rule]) -> list[Line | Table]:
     """The lines, with a table in the place of the first of those that it is made of."""
-    found: list[Line | Table] = list(lines)
+    found: list[Line | Table] = list(items)
     for grid in grids(rules):
         found = _with_grid(found, grid)
     return list(_with_aligned(found))
@@ -140,7 +167,8 @@ def _checked(rows: Sequence[Sequence[str]]) -> str:
     texts = [text for row in rows for text in row if text]
     full_rows = sum(any(row) for row in rows)
     full_columns = sum(any(column) for column in zip(*rows, strict=True))
-    if full_rows < 2 or full_columns < 2 or len(texts) * 4 < full_rows * full_columns:
+    several = sum(sum(map(bool, row)) > 1 for row in rows)
+    if full_rows < 2 or full_columns < 2 or several * 2 < full_rows:
         return ""
     if statistics.mean(map(len, texts)) > _LONGEST_CELL:
         return ""
@@ -217,7 +245,7 @@ def _bands(lines: Sequence[Line]) -> list[_Band]:
     bands: list[_Band] = []
     space = _usual_space(lines)
     for line in lines:
-        pieces = _pieces(line, line.height * max(_NARROW_GAP, min(0.8, _WIDER * space)))
+        pieces = _pieces(line, _gap_of_cells(line, space))
         if bands and _same_band(bands[-1], line):
             bands[-1].cells += [[piece] for piece in pieces]
         elif bands and len(pieces) == 1 and _continues_cell(bands[-1], line):
@@ -229,6 +257,14 @@ def _bands(lines: Sequence[Line]) -> list[_Band]:
             bands.append(_Band([[piece] for piece in pieces], []))
         bands[-1].lines.append(line)
     return bands
+
+
+def _gap_of_cells(line: Line, space: float) -> float:
+    """Points from which on two words are in different cells. `space`: the usual one, in heights."""
+    advances = [(word.right - word.left) / len(word.text) for word in line.words if len(word.text) > 2]
+    if len(advances) > 1 and max(advances) < 1.03 * min(advances):  # letters of one width, as on a typewriter
+        return max(line.height, 1.9 * advances[0])
+    return line.height * max(_NARROW_GAP, min(0.8, _WIDER * space))
 
 
 def _usual_space(lines: Sequence[Line]) -> float:
@@ -340,13 +376,17 @@ def _is_table(bands: Sequence[_Band]) -> bool:
         return False
     if statistics.mean(len(piece.text) for piece in pieces) > _MEAN_LINE:
         return False
-    markers = sum(bool(_MARKER.fullmatch(band.cells[0][0].text)) for band in bands)
-    if len(columns) == 2 and markers * 2 > len(bands):
+    if len(columns) == 2 and _are_markers([band.cells[0][0].text for band in bands]):
         return False
     gap = min(other[0] - one[1] for one, other in pairwise(columns))
     if gap < _CELL_GAP * bands[0].height and len(bands) < _ROWS_OF_NARROW:
         return False
     return all(_share_an_edge(bands, columns, index) for index in range(len(columns)))
+
+
+def _are_markers(texts: Sequence[str]) -> bool:
+    """Bullets or numbers, or one thing again and again: bullets of a font whose signs decode to anything."""
+    return len(set(texts)) == 1 or sum(bool(_MARKER.fullmatch(text)) for text in texts) * 2 > len(texts)
 
 
 def _share_an_edge(bands: Sequence[_Band], columns: Sequence[tuple[float, float]], index: int) -> bool:
