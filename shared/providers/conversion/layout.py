@@ -26,6 +26,7 @@ _HEADING_CHARACTERS = 160
 _LEVELS = 6
 
 _BULLET = re.compile(r"[•▪◦‣●○∙·■□➢✓*\u2013-]\s+(?=\S)")
+_SIGN = re.compile(r"[^\d\s]|[A-Za-z]{1,3}\d{2,}")
 _NUMBER = re.compile(r"\(?(\d{1,3}|[a-z])[.)]\s+\S")
 _LEADERS = re.compile(r"(\s?[.·…]){4,}\s*")
 _SENTENCE_END = tuple(".!?:;\u3002\uff01\uff1f\u300d\u061f")
@@ -33,11 +34,12 @@ _SENTENCE_END = tuple(".!?:;\u3002\uff01\uff1f\u300d\u061f")
 
 @dataclass(frozen=True)
 class _Scale:
-    """What is usual in this document. `gap`: points between two lines of a paragraph."""
+    """What is usual in this document. `gap`: points between two lines of a paragraph. `bullets`: by font."""
 
     body: float
     gap: float
     bold_body: bool
+    bullets: Mapping[str, str]
 
 
 def blocks_of(
@@ -82,7 +84,20 @@ def _scale(rows: Sequence[Row]) -> _Scale:
     body = sizes.most_common(1)[0][0] or 1.0
     gaps = [upper.bottom - lower.top for upper, lower in pairwise(text) if _stacked(upper, lower, body)]
     usual = statistics.quantiles(gaps, n=4)[0] if len(gaps) > 3 else body * 0.3
-    return _Scale(body, max(usual, 0.0), bold * 2 > sum(sizes.values()))
+    return _Scale(body, max(usual, 0.0), bold * 2 > sum(sizes.values()), _bullets(text))
+
+
+def _bullets(rows: Iterable[Row]) -> dict[str, str]:
+    """Fonts of signs that decode to a letter or a glyph's name: every row that begins in one begins alike."""
+    begins: dict[str, Counter[str]] = {}
+    for row in rows:
+        begins.setdefault(row.cells[0].font, Counter())[row.text.split(" ", 1)[0]] += 1
+    return {
+        font: token
+        for font, counts in begins.items()
+        for token, count in counts.items()
+        if len(counts) == 1 and count > 2 and _SIGN.fullmatch(token)
+    }
 
 
 def _stacked(upper: Row, lower: Row, body: float) -> bool:
@@ -113,7 +128,7 @@ def _continues(group: Sequence[Row], row: Row, scale: _Scale) -> bool:
     last = group[-1]
     if len(last.cells) > 1 or len(row.cells) > 1:
         return _continues_table(group, row)
-    if not _stacked(last, row, max(last.size, row.size)) or _starts_item(row):
+    if not _stacked(last, row, max(last.size, row.size)) or _starts_item(row, scale):
         return False
     if last.bottom - row.top > max(scale.gap * 1.35 + 1, 0.55 * min(last.size, row.size)):
         return False
@@ -141,15 +156,18 @@ def _paragraph_ends(last: Row, row: Row, first: bool) -> bool:
     return short or indented
 
 
-def _starts_item(row: Row) -> bool:
-    return bool(_bullet(row) or _NUMBER.match(row.text))
+def _starts_item(row: Row, scale: _Scale) -> bool:
+    return bool(_bullet(row, scale) or _NUMBER.match(row.text))
 
 
-def _bullet(row: Row) -> int:
+def _bullet(row: Row, scale: _Scale) -> int:
     """Length of the bullet with its space, 0 without. Symbol fonts have bullets that decode to anything."""
     found = _BULLET.match(row.text)
     if found:
         return found.end()
+    token = scale.bullets.get(row.cells[0].font)
+    if token and row.text.startswith(f"{token} "):
+        return len(token) + 1
     symbol = any(name in row.cells[0].font.lower() for name in ("symbol", "dingbat"))
     return 2 if symbol and row.text[1:2] == " " else 0
 
@@ -208,7 +226,7 @@ def _is_heading(group: Sequence[Row], scale: _Scale) -> bool:
     first, text = group[0], _text(group)
     if len(text) > _HEADING_CHARACTERS or text.endswith(("-", ",", ";")) or not any(map(str.isalpha, text)):
         return False
-    if _bullet(first) or any(cell.turned for row in group for cell in row.cells):
+    if _bullet(first, scale) or any(cell.turned for row in group for cell in row.cells):
         return False
     if min(row.size for row in group) >= _HEADING_SIZE * scale.body:
         return True
@@ -244,7 +262,7 @@ def _block(group: Sequence[Row], scale: _Scale, levels: Mapping[float, int]) -> 
         return Block(kind="table", text=text, page=page)
     if _is_heading(group, scale):
         return Block(kind="heading", text=text, level=levels[_heading_size(group, scale)], page=page)
-    bullet = _bullet(group[0])
+    bullet = _bullet(group[0], scale)
     if bullet:
         return Block(kind="list_item", text=text[bullet:], page=page)
     kind = "list_item" if _NUMBER.match(text) and not group[0].note else "text"

@@ -19,6 +19,7 @@ _THREADS = 2
 _BUFFERED_PAGES = 4
 _FREE_EVERY_PAGES = 16
 _TAIL = 2048
+_LABEL = 32  # characters of a page's label
 
 
 def convert(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:
@@ -113,6 +114,7 @@ def _document(
         blocks=blocks,
         warnings=tuple(warnings),
         unread=tuple(images),
+        page_labels=_page_labels(request.path, total),
     )
 
 
@@ -139,6 +141,25 @@ def _heading(blocks: Sequence[Block]) -> str | None:
     if blocks[0].kind == "heading":
         return blocks[0].text
     return min(headings, key=lambda block: block.level or 1).text if headings else None
+
+
+def _page_labels(path: Path, total: int) -> tuple[str, ...]:
+    """One for each page; none when they are only 1, 2, 3."""
+    from pypdfium2 import PdfDocument, PdfiumError
+
+    try:
+        with PdfDocument(path) as document:
+            found = [_label(document.get_page_label(index)) for index in range(len(document))]
+    except (PdfiumError, UnicodeError):
+        return ()
+    numbers = [str(number) for number in range(1, total + 1)]
+    labels = [label or number for label, number in zip(found, numbers, strict=False)]
+    return tuple(labels) if len(labels) == total and labels != numbers else ()
+
+
+def _label(text: str) -> str:
+    """Short, and safe in a comment of Markdown."""
+    return " ".join(text.split()).translate({ord(mark): None for mark in "<>"}).replace("--", "-")[:_LABEL]
 
 
 def _title(path: Path) -> str | None:

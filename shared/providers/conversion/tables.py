@@ -21,8 +21,10 @@ _NARROW_GAP = 0.45
 _WIDER = 1.6  # than the usual space between words
 _SAME_EDGE = 0.25  # in heights
 _ROWS_OF_NARROW = 3
+_SAME_SIZE = 1.2
 _MEAN_LINE = 45  # characters; longer "cells" are columns of prose
 _LONGEST_CELL = 600
+_FILLED = 0.35  # of the cells of a grid
 _BACK = 8  # lines that the first cell of a row may have
 _MARKER = re.compile(r"\W{1,2}|\(?\w{1,3}[.)]")
 _LEADERS = re.compile(r"([.·…]\s?){4}")
@@ -168,7 +170,8 @@ def _checked(rows: Sequence[Sequence[str]]) -> str:
     full_rows = sum(any(row) for row in rows)
     full_columns = sum(any(column) for column in zip(*rows, strict=True))
     several = sum(sum(map(bool, row)) > 1 for row in rows)
-    if full_rows < 2 or full_columns < 2 or several * 2 < full_rows:
+    filled = len(texts) / (full_rows * full_columns) if texts else 0
+    if full_rows < 2 or full_columns < 2 or several * 2 < full_rows or filled < _FILLED:
         return ""
     if statistics.mean(map(len, texts)) > _LONGEST_CELL:
         return ""
@@ -339,6 +342,8 @@ def _goes_on(bands: Sequence[_Band], start: int, end: int) -> bool:
         return len(band.cells) > 1
     last = bands[end - 1]
     gap = last.bottom - band.top
+    if max(last.height, band.height) > _SAME_SIZE * min(last.height, band.height):
+        return False
     near = -0.3 * band.height < gap < 2.5 * max(last.height, band.height)
     inner = band.left > bands[start].cells[0][0].right and gap < band.height
     return near and (len(band.cells) > 1 or inner)
@@ -376,7 +381,8 @@ def _is_table(bands: Sequence[_Band]) -> bool:
         return False
     if statistics.mean(len(piece.text) for piece in pieces) > _MEAN_LINE:
         return False
-    if len(columns) == 2 and _are_markers([band.cells[0][0].text for band in bands]):
+    first = [band.cells[0][0].text for band in bands if _indices(band, columns)[0] == 0]
+    if _are_markers(first, len(columns)):
         return False
     gap = min(other[0] - one[1] for one, other in pairwise(columns))
     if gap < _CELL_GAP * bands[0].height and len(bands) < _ROWS_OF_NARROW:
@@ -384,8 +390,10 @@ def _is_table(bands: Sequence[_Band]) -> bool:
     return all(_share_an_edge(bands, columns, index) for index in range(len(columns)))
 
 
-def _are_markers(texts: Sequence[str]) -> bool:
+def _are_markers(texts: Sequence[str], columns: int) -> bool:
     """Bullets or numbers, or one thing again and again: bullets of a font whose signs decode to anything."""
+    if columns > 2:
+        return not any(char.isalnum() for text in texts for char in text)
     return len(set(texts)) == 1 or sum(bool(_MARKER.fullmatch(text)) for text in texts) * 2 > len(texts)
 
 
