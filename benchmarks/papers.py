@@ -264,6 +264,41 @@ def _cells_of_several_lines() -> Press:
     return _between(press, lambda: press.aligned(_DUTIES, (70, 200, 110)))
 
 
+def _boxed() -> Press:
+    press = Press(_ONE)
+    return _between(
+        press,
+        lambda: press.ruled(_BERTHS, (110, 70, 70, 60), boxes=True),
+        lambda: press.ruled(_FIGURES, (40, 50, 60, 40), boxes=True),
+    )
+
+
+def _in_columns() -> Press:
+    press = Press(_TWO, size=9, justify=True)
+    press.put(heading(1, "Tables in columns"), prose(0, 8))
+    press.aligned(_FIGURES, (32, 40, 50, 40), right=True)
+    press.put(prose(8, 9))
+    press.ruled(_BERTHS, (80, 50, 50, 40))
+    press.put(prose(2, 20))
+    press.aligned(_BERTHS, (80, 50, 50, 40))
+    press.put(prose(5, 6))
+    return press
+
+
+def _no_tables() -> Press:
+    """What stands in columns and is no table."""
+    press = Press(_ONE)
+    press.put(heading(1, "Contents"))
+    press.contents(("1 Arrival", 3), ("2 Storage of goods", 7), ("2.1 Exceptions", 9), ("3 Departure", 12))
+    press.put(prose(0, 3), *items(*(f"{number}. {_SENTENCES[number]}" for number in range(1, 5))))
+    press.put(*items("Rope", "Lamp", "Oil"), prose(6, 3))
+    press.code(
+        "SELECT berth, depth FROM quay", "WHERE depth > 10 AND free = 1", "ORDER BY depth, berth, name"
+    )
+    press.put(prose(12, 4))
+    return press
+
+
 # --- scripts and turned pages
 
 
@@ -310,6 +345,9 @@ _MAKERS: dict[str, Callable[[], Press]] = {
     "aligned tables": _aligned,
     "narrow tables": _narrow,
     "cells of several lines": _cells_of_several_lines,
+    "rules of boxes": _boxed,
+    "tables in columns": _in_columns,
+    "no tables": _no_tables,
     "right to left": _right_to_left,
     "turned pages": _turned,
     "sideways text": _sideways,

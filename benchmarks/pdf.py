@@ -2,7 +2,7 @@
 
 recall, precision: of words. order: the longest sequence of words that the truth and the result share, as a
 part of the words that both have. blocks: paragraphs, items and notes that come out whole and alone. headings:
-by text and level. cells: of tables, by text, row and column.
+by text and level. cells: of tables, by text, row and column. labels: of pages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ COLUMNS = (
     "headings precision",
     "cells",
     "tables precision",
+    "labels",
 )
+
+
+_PARTS = {"heading", "table", "code", "entry"}  # counted elsewhere, or free to share a block
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Score:
     headings_precision: Share
     cells: Share
     tables_precision: Share
+    labels: Share
 
     def __add__(self, other: Score) -> Score:
         return Score(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
@@ -92,6 +97,7 @@ def score(paper: Paper, document: ConvertedDocument) -> Score:
         blocks=_blocks(paper, document.blocks),
         **_headings(paper, document.blocks),
         **_tables(paper, document.blocks),
+        labels=_labels(paper, document),
     )
 
 
@@ -121,7 +127,7 @@ def common_length(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _blocks(paper: Paper, blocks: Iterable[Block]) -> Share:
-    wanted = Counter(piece.plain for piece in paper.pieces if piece.kind not in {"heading", "table"})
+    wanted = Counter(piece.plain for piece in paper.pieces if piece.kind not in _PARTS)
     found = Counter(" ".join(block.text.split()) for block in blocks if block.kind in {"text", "list_item"})
     return Share((wanted & found).total(), wanted.total())
 
@@ -149,6 +155,11 @@ def _tables(paper: Paper, blocks: Iterable[Block]) -> dict[str, Share]:
         "cells": Share(hits, sum(len(row) for rows in wanted for row in rows)),
         "tables_precision": Share(real, len(found)),
     }
+
+
+def _labels(paper: Paper, document: ConvertedDocument) -> Share:
+    hits = sum(map(str.__eq__, paper.labels, document.page_labels))
+    return Share(hits, len(paper.labels))
 
 
 def _same_cells(wanted: Iterable[Sequence[str]], found: Iterable[Sequence[str]]) -> int:

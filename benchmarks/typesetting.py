@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -87,6 +87,7 @@ class Press:
         self._canvas: Any = Canvas(self._out, self.page_size)
         for page, style in self.labels:
             self._canvas.addPageLabel(page, style=style, start=1)
+        self._line: Callable[[float, float, float, float], None] = self._stroke
         self._begin_page()
 
     def bytes(self) -> bytes:
@@ -111,13 +112,39 @@ class Press:
         self._page_notes.append(note)
         self.put(piece)
 
-    def ruled(self, piece: Piece, widths: Sequence[float], *, vertical: bool = True) -> None:
-        """A table with lines around its cells, which are drawn cell by cell, as most writers do."""
+    def ruled(
+        self, piece: Piece, widths: Sequence[float], *, vertical: bool = True, boxes: bool = False
+    ) -> None:
+        """A table with lines around its cells, which are drawn cell by cell, as most writers do.
+
+        `boxes`: the lines are thin filled boxes, one for each side of each cell."""
+        self._line = self._box if boxes else self._stroke
         self._table(piece, widths, pad=3, rules=vertical, horizontals=True)
 
     def aligned(self, piece: Piece, widths: Sequence[float], *, right: bool = False) -> None:
         """A table without lines; `right`: all columns but the first end at a common edge."""
         self._table(piece, widths, pad=0, rules=False, horizontals=False, right=right)
+
+    def code(self, *lines: str) -> None:
+        """Lines of a listing, as one block."""
+        self._need(len(lines) * self.size * LEADING)
+        self.read.append(Piece("code", " ".join(lines)))
+        for line in lines:
+            self._y -= self.size * LEADING
+            self._canvas.setFont("Courier", self.size)
+            self._canvas.drawString(self.frames[self._frame].left, self._y, line)
+        self._y -= self.size * 0.7
+
+    def contents(self, *entries: tuple[str, int]) -> None:
+        """Titles with dots and page numbers behind them."""
+        for title, page in entries:
+            self._y -= self.size * LEADING
+            frame = self.frames[self._frame]
+            room = frame.width - _width(f"{title}  {page}", "Vera", self.size)
+            dots = "." * int(room / _width(".", "Vera", self.size))
+            self._set_line(f"{title} {dots} {page}", "Vera", self.size)
+            self.read.append(Piece("entry", f"{title} {page}"))
+        self._y -= self.size * 0.7
 
     def sideways(self, piece: Piece) -> None:
         """Lines that run upwards, on a page that is not turned and has room for them."""
@@ -260,6 +287,15 @@ class Press:
 
     # --- tables
 
+    def _stroke(self, left: float, top: float, right: float, bottom: float) -> None:
+        self._canvas.line(left, top, right, bottom)
+
+    def _box(self, left: float, top: float, right: float, bottom: float) -> None:
+        """In two halves: writers put a line together of pieces."""
+        x, y = (left + right) / 2, (top + bottom) / 2
+        for x0, y0, x1, y1 in ((left, top, x, y), (x, y, right, bottom)):
+            self._canvas.rect(x0, y1, max(x1 - x0, 0.5), max(y0 - y1, 0.5), stroke=0, fill=1)
+
     def _table(
         self,
         piece: Piece,
@@ -286,13 +322,13 @@ class Press:
         top = self._y
         for row, height in zip(cells, heights, strict=True):
             if horizontals:
-                self._canvas.line(edges[0], self._y, edges[-1], self._y)
+                self._line(edges[0], self._y, edges[-1], self._y)
             self._cells(row, edges, pad, right)
             self._y -= height
         if horizontals:
-            self._canvas.line(edges[0], self._y, edges[-1], self._y)
+            self._line(edges[0], self._y, edges[-1], self._y)
         for edge in edges if rules else ():
-            self._canvas.line(edge, top, edge, self._y)
+            self._line(edge, top, edge, self._y)
         self._y -= self.size
 
     def _cells(self, row: Sequence[Sequence[str]], edges: Sequence[float], pad: float, right: bool) -> None:

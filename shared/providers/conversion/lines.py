@@ -12,6 +12,7 @@ from itertools import pairwise
 _BOLD = re.compile(r"bold|black|heavy|demi", re.IGNORECASE)
 _MARKER = re.compile(r"\W{1,2}|\(?\w{1,3}[.)]")
 _CELL_GAP = 1.0  # in heights; words of one line are closer
+_NEAR = 50  # lines
 _LIGATURE = re.compile("[\ufb00-\ufb06]")
 _HYPHENATED = re.compile(r"[^\W\d_]-$")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uff00-\uffef]")
@@ -191,8 +192,8 @@ def with_words(lines: Iterable[Line], words: Iterable[Line]) -> list[Line]:
 
 def _place(lines: Sequence[Line], word: Line, at: int) -> int:
     """The line that holds the word. Both are in the file's order, so it is seldom searched for."""
-    near = (at, at + 1)
-    return next((i for i in (*near, *range(len(lines))) if i < len(lines) and _holds(lines[i], word)), at)
+    around = range(max(0, at - _NEAR), min(len(lines), at + _NEAR))
+    return next((i for i in (at, at + 1, *around) if i < len(lines) and _holds(lines[i], word)), at)
 
 
 def _holds(line: Line, word: Line) -> bool:

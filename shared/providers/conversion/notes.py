@@ -27,8 +27,9 @@ def _marked(rows: Sequence[Row], body: float) -> Iterator[Row]:
     noted = False
     before: Row | None = None
     for row in rows:
-        small = not row.table and row.size <= _SMALL * body and _below(row, lowest)
-        noted = small and (bool(_MARK.match(row.text)) or (noted and _follows(before, row)))
+        small = not row.table and row.size <= _SMALL * body
+        begins = small and bool(_MARK.match(row.text))
+        noted = (begins or (small and noted and _follows(before, row))) and _below(row, lowest)
         before = row
         yield replace(row, note=True) if noted else row
 

@@ -22,11 +22,13 @@ _WIDER = 1.6  # than the usual space between words
 _SAME_EDGE = 0.25  # in heights
 _ROWS_OF_NARROW = 3
 _SAME_SIZE = 1.2
+_MOST_ROWS = 200  # of one table on one page, and
+_MOST_LINES = 5000  # of a page that tables are looked for on: what follows takes the square of them
 _MEAN_LINE = 45  # characters; longer "cells" are columns of prose
 _LONGEST_CELL = 600
 _FILLED = 0.35  # of the cells of a grid
 _BACK = 8  # lines that the first cell of a row may have
-_MARKER = re.compile(r"\W{1,2}|\(?\w{1,3}[.)]")
+_MARKER = re.compile(r"\W{1,2}|[(\[]?\w{1,3}[.)\]]")
 _LEADERS = re.compile(r"([.·…]\s?){4}")
 _RTL = re.compile(r"[\u0590-\u07ff\ufb1d-\ufdff\ufe70-\ufeff]")
 
@@ -85,8 +87,9 @@ def _with_grid(items: list[Line | Table], grid: Grid) -> list[Line | Table]:
     made = _cells_of(grid, inside)
     if not made:
         return items
-    at = items.index(inside[0])
-    kept: list[Line | Table] = [item for item in items[at:] if item not in inside]
+    taken = {id(line) for line in inside}
+    at = next(index for index, item in enumerate(items) if id(item) in taken)
+    kept = [item for item in items[at:] if id(item) not in taken]
     return [*items[:at], Table(made, *grid.box), *kept]
 
 
@@ -232,15 +235,18 @@ class _Band:
 
 
 def _aligned(lines: Sequence[Line]) -> Iterator[Line | Table]:
+    if len(lines) > _MOST_LINES:
+        yield from lines
+        return
     bands = _bands(lines)
     start = 0
     while start < len(bands):
-        end = _table_end(bands, start)
-        if end:
-            yield _table(bands[start:end])
-        else:
-            end = start + 1
-            yield from bands[start].lines
+        end = _run_end(bands, start)
+        first = next((at for at in range(start, min(start + 3, end)) if _is_table(bands[at:end])), end)
+        for band in bands[start:first]:
+            yield from band.lines
+        if first < end:
+            yield _table(bands[first:end])
         start = end
 
 
@@ -328,19 +334,19 @@ def _stacked(bands: Sequence[_Band]) -> _Band:
     )
 
 
-def _table_end(bands: Sequence[_Band], start: int) -> int:
-    """Behind the last of the rows from `start` that make one table; 0 when they make none."""
-    end = start
-    while end < len(bands) and _goes_on(bands, start, end) and _columns_fit(bands[start : end + 1]):
+def _run_end(bands: Sequence[_Band], start: int) -> int:
+    """Behind the last of the rows from `start` whose cells stand in common columns."""
+    end = start + 1
+    if len(bands[start].cells) < 2:
+        return end
+    last = min(len(bands), start + _MOST_ROWS)
+    while end < last and _goes_on(bands, start, end) and _columns_fit(bands[start : end + 1]):
         end += 1
-    return end if _is_table(bands[start:end]) else 0
+    return end
 
 
 def _goes_on(bands: Sequence[_Band], start: int, end: int) -> bool:
-    band = bands[end]
-    if end == start:
-        return len(band.cells) > 1
-    last = bands[end - 1]
+    last, band = bands[end - 1], bands[end]
     gap = last.bottom - band.top
     if max(last.height, band.height) > _SAME_SIZE * min(last.height, band.height):
         return False
