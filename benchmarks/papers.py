@@ -59,10 +59,15 @@ class Paper:
 
 
 def papers() -> list[Paper]:
-    return [_paper(name, make()) for name, make in _MAKERS.items()]
+    return [paper(name) for name in names()]
 
 
-def _paper(name: str, press: Press) -> Paper:
+def names() -> list[str]:
+    return list(_MAKERS)
+
+
+def paper(name: str) -> Paper:
+    press = _MAKERS[name]()
     content = press.bytes()
     return Paper(name, press.read, content, _LABELS.get(name, ()))
 

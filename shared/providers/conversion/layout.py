@@ -191,17 +191,24 @@ def _divided(groups: Iterable[list[Row]]) -> tuple[list[list[Row]], list[list[Ro
 
 
 def _joined_over_breaks(groups: Iterable[list[Row]]) -> Iterator[list[Row]]:
-    """Puts paragraphs together that a page or column break cut within a sentence."""
+    """Puts paragraphs together that a page or column break cut within a sentence, also around a table."""
     held: list[Row] | None = None
+    tables: list[list[Row]] = []
     for group in groups:
-        if held and _cut(held, group[0]):
+        if held and group[0].table and not held[-1].text.endswith(_SENTENCE_END):
+            tables.append(group)
+        elif held and _cut(held, group[0]):
             held += group
-            continue
-        if held:
-            yield held
-        held = group
+        else:
+            yield from _those(held, tables)
+            held, tables = group, []
+    yield from _those(held, tables)
+
+
+def _those(held: list[Row] | None, tables: Iterable[list[Row]]) -> Iterator[list[Row]]:
     if held:
         yield held
+    yield from tables
 
 
 def _cut(before: Sequence[Row], row: Row) -> bool:
@@ -262,10 +269,12 @@ def _block(group: Sequence[Row], scale: _Scale, levels: Mapping[float, int]) -> 
         return Block(kind="table", text=text, page=page)
     if _is_heading(group, scale):
         return Block(kind="heading", text=text, level=levels[_heading_size(group, scale)], page=page)
+    if group[0].note:
+        return Block(kind="text", text=text, page=page)
     bullet = _bullet(group[0], scale)
     if bullet:
         return Block(kind="list_item", text=text[bullet:], page=page)
-    kind = "list_item" if _NUMBER.match(text) and not group[0].note else "text"
+    kind = "list_item" if _NUMBER.match(text) else "text"
     return Block.model_validate({"kind": kind, "text": text, "page": page})
 
 

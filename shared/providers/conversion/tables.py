@@ -18,7 +18,8 @@ from shared.providers.conversion.rules import Grid, Rule, grids
 
 _CELL_GAP = 1.0  # in heights: so far apart, two rows are enough
 _NARROW_GAP = 0.45
-_WIDER = 1.6  # than the usual space between words
+_WIDER = 1.6  # than the usual space between words, and
+_WIDEST_SPACE = 0.65  # in heights, for pages of nothing but tables
 _SAME_EDGE = 0.25  # in heights
 _ROWS_OF_NARROW = 3
 _SAME_SIZE = 1.2
@@ -273,7 +274,7 @@ def _gap_of_cells(line: Line, space: float) -> float:
     advances = [(word.right - word.left) / len(word.text) for word in line.words if len(word.text) > 2]
     if len(advances) > 1 and max(advances) < 1.03 * min(advances):  # letters of one width, as on a typewriter
         return max(line.height, 1.9 * advances[0])
-    return line.height * max(_NARROW_GAP, min(0.8, _WIDER * space))
+    return line.height * max(_NARROW_GAP, min(_WIDEST_SPACE, _WIDER * space))
 
 
 def _usual_space(lines: Sequence[Line]) -> float:
