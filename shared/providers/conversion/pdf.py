@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ _BUFFERED_PAGES = 4
 _FREE_EVERY_PAGES = 16
 _TAIL = 2048
 _LABEL = 32  # characters of a page's label
+_UNSAFE = re.compile(r"-{2,}|[<>]")
 
 
 def convert(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:
@@ -159,7 +161,7 @@ def _page_labels(path: Path, total: int) -> tuple[str, ...]:
 
 def _label(text: str) -> str:
     """Short, and safe in a comment of Markdown."""
-    return " ".join(text.split()).translate({ord(mark): None for mark in "<>"}).replace("--", "-")[:_LABEL]
+    return _UNSAFE.sub("-", " ".join(text.split()))[:_LABEL]
 
 
 def _title(path: Path) -> str | None:
