@@ -75,6 +75,15 @@ def test_level_lines_alone_make_rows() -> None:
     ]
 
 
+def test_lines_below_rows_alone_leave_the_first_row_above_them() -> None:
+    page = [line("One line of text above it", 72, 640)]
+    for row, (key, value) in enumerate((("a", "12"), ("b", "7"), ("c", "11"))):
+        page += [line(key, 72, 615 - 20 * row), line(value, 120, 615 - 20 * row)]
+    assert tables(page, [Rule(70, y, 200, y) for y in (600, 580, 560)]) == [
+        "| a | 12 |\n| --- | --- |\n| b | 7 |\n| c | 11 |"
+    ]
+
+
 @pytest.mark.parametrize(
     "rules",
     [
@@ -142,7 +151,9 @@ def test_a_listing_in_letters_of_one_width_is_no_table() -> None:
     assert tables(page) == []
 
 
-@pytest.mark.parametrize("marks", [("1.", "2.", "3."), ("[1]", "[2]", "[3]"), ("SM59",) * 3, ("r", "r", "r")])
+@pytest.mark.parametrize(
+    "marks", [("1.", "2.", "3."), ("[1]", "[2]", "[3]"), ("SM59",) * 3, ("r", "r", "r"), ("7", "8", "9")]
+)
 def test_marks_before_items_are_no_column(marks: tuple[str, ...]) -> None:
     page = []
     for row, mark in enumerate(marks):

@@ -21,7 +21,7 @@ _BUFFERED_PAGES = 4
 _FREE_EVERY_PAGES = 16
 _TAIL = 2048
 _LABEL = 32  # characters of a page's label
-_UNSAFE = re.compile(r"-{2,}|[<>]")
+_UNSAFE = re.compile(r"[-<>]{2,}|[<>]")
 
 
 def convert(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:

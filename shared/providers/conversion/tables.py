@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from shared.providers.conversion.lines import Line, joined_text
 from shared.providers.conversion.markdown import table
-from shared.providers.conversion.rules import Grid, Rule, grids
+from shared.providers.conversion.rules import Grid, Rule, Span, grids
 
 _CELL_GAP = 1.0  # in heights: so far apart, two rows are enough
 _NARROW_GAP = 0.45
@@ -85,6 +85,9 @@ def with_tables(items: Sequence[Line | Table], rules: Sequence[Rule]) -> list[Li
 
 def _with_grid(items: list[Line | Table], grid: Grid) -> list[Line | Table]:
     inside = [item for item in items if isinstance(item, Line) and _within(item, grid.box)]
+    if not grid.verticals:
+        grid = _with_row_above(grid, [item for item in items if isinstance(item, Line)])
+        inside = [item for item in items if isinstance(item, Line) and _within(item, grid.box)]
     made = _cells_of(grid, inside)
     if not made:
         return items
@@ -92,6 +95,17 @@ def _with_grid(items: list[Line | Table], grid: Grid) -> list[Line | Table]:
     at = next(index for index, item in enumerate(items) if id(item) in taken)
     kept = [item for item in items[at:] if id(item) not in taken]
     return [*items[:at], Table(made, *grid.box), *kept]
+
+
+def _with_row_above(grid: Grid, lines: Iterable[Line]) -> Grid:
+    """Where lines stand only below rows, the first row stands above them all. It has several cells."""
+    left, _, right, top = grid.box
+    height = min(upper - lower for upper, lower in pairwise(grid.levels)) if len(grid.levels) > 1 else 0.0
+    above = [line for line in lines if _within(line, (left, top, right, top + height))]
+    pieces = [piece for line in above for piece in _pieces(line, line.height * _CELL_GAP)]
+    if len(pieces) < 2 or any(abs(piece.top - pieces[0].top) > 2 for piece in pieces):
+        return grid
+    return Grid((*grid.horizontals, Span(top + height, left, right)), ())
 
 
 def _within(line: Line, box: tuple[float, float, float, float]) -> bool:
@@ -348,12 +362,18 @@ def _run_end(bands: Sequence[_Band], start: int) -> int:
 
 def _goes_on(bands: Sequence[_Band], start: int, end: int) -> bool:
     last, band = bands[end - 1], bands[end]
+    if _is_bullet(last) != _is_bullet(band) and len(band.cells) > 1:
+        return False
     gap = last.bottom - band.top
     if max(last.height, band.height) > _SAME_SIZE * min(last.height, band.height):
         return False
     near = -0.3 * band.height < gap < 2.5 * max(last.height, band.height)
     inner = band.left > bands[start].cells[0][0].right and gap < band.height
     return near and (len(band.cells) > 1 or inner)
+
+
+def _is_bullet(band: _Band) -> bool:
+    return not any(char.isalnum() for char in band.cells[0][0].text)
 
 
 def _columns_fit(bands: Sequence[_Band]) -> bool:
@@ -401,7 +421,13 @@ def _are_markers(texts: Sequence[str], columns: int) -> bool:
     """Bullets or numbers, or one thing again and again: bullets of a font whose signs decode to anything."""
     if columns > 2:
         return not any(char.isalnum() for text in texts for char in text)
-    return len(set(texts)) == 1 or sum(bool(_MARKER.fullmatch(text)) for text in texts) * 2 > len(texts)
+    marks = sum(bool(_MARKER.fullmatch(text)) for text in texts)
+    return len(set(texts)) == 1 or marks * 2 > len(texts) or _count_up(texts)
+
+
+def _count_up(texts: Sequence[str]) -> bool:
+    numbers = [int(text) for text in texts if text.isdecimal() and len(text) < 4]
+    return len(numbers) == len(texts) and all(other == one + 1 for one, other in pairwise(numbers))
 
 
 def _share_an_edge(bands: Sequence[_Band], columns: Sequence[tuple[float, float]], index: int) -> bool:
