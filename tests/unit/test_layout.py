@@ -172,6 +172,14 @@ def test_a_sentence_goes_on_after_a_table_at_the_top_of_the_page() -> None:
     assert [(b.kind, b.page) for b in blocks_of(pages, searched=(1, 2))] == [("text", 1), ("table", 2)]
 
 
+def test_a_framed_head_that_every_page_has_goes() -> None:
+    pages = {}
+    for number in (1, 2, 3):
+        head = Table(f"| Works order | Page {number} |\n| --- | --- |\n| 17-B | of 3 |", 72, 700, 500, 760)
+        pages[number] = (HEIGHT, [head, *paragraph(f"Text of page {number} is not like any other.")])
+    assert {block.kind for block in blocks_of(pages, searched=(1, 2, 3))} == {"text"}
+
+
 def test_a_table_is_a_block_where_it_stands() -> None:
     table = Table("| a | b |\n| --- | --- |\n| 1 | 2 |", 72, 560, 300, 590)
     pages = {1: (HEIGHT, [*paragraph("Before."), table, *paragraph("After.", top=540)])}

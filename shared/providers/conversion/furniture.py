@@ -10,6 +10,8 @@ from shared.providers.conversion.lines import Line
 from shared.providers.conversion.tables import Table
 
 _MARGIN = 0.1  # of the page's height, at the top and at the bottom
+_TABLE_MARGIN = 0.15  # a head with a frame around its parts
+_DIGITS = re.compile(r"\d+")
 _PAGE_NUMBER = re.compile(
     r"\W*(page|seite|p\.)?\s*(\d{1,5}|[ivxlc]{1,7})(\s*(of|von|/)\s*\d{1,5})?\W*", re.IGNORECASE
 )
@@ -40,12 +42,16 @@ def _cleaned(height: float, lines: Sequence[Mark], repeated: set[str]) -> Sequen
 
 def _key(height: float, line: Mark) -> Iterator[str]:
     """What a line in a margin has in common with the lines at its place on other pages."""
-    low, high = line.top < _MARGIN * height, line.bottom > (1 - _MARGIN) * height
+    margin = (_TABLE_MARGIN if isinstance(line, Table) else _MARGIN) * height
+    low, high = line.top < margin, line.bottom > height - margin
     if not (low or high):
         return
     place = "bottom" if low else "top"
     if _PAGE_NUMBER.fullmatch(line.text):
         yield f"{place} number"
+        return
+    if isinstance(line, Table):
+        yield f"{place} table {_DIGITS.sub('', line.text)}"
         return
     words = _NUMBER_AT_END.sub("", line.text)
     yield f"{place} {round(line.bottom / 4)} {words if low or len(words) > _LONG_ENOUGH else line.text}"
