@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.story import Story
 from benchmarks.typesetting import Frame, Piece, Press
 
 _SENTENCES = (
@@ -334,7 +335,51 @@ def _sideways() -> Press:
     return press
 
 
-_MAKERS: dict[str, Callable[[], Press]] = {
+def _another_writer() -> Story:
+    line, grid = (0.5, (0, 0, 0)), ("GRID", (0, 0), (-1, -1), 0.5, (0, 0, 0))
+    story = Story()
+    story.put(heading(1, "Annual review"), prose(0, 6), heading(2, "Stores"), prose(6, 5))
+    story.table(
+        rows("Item | Count | Price", "Rope | 12 | 4.50", "Lamp oil | 3 | 11.00", "All | | 15.50"),
+        None,
+        ("LINEABOVE", (0, 0), (-1, 0), *line),
+        ("LINEBELOW", (0, 0), (-1, 0), *line),
+        ("LINEBELOW", (0, -1), (-1, -1), *line),
+        ("ALIGN", (1, 0), (-1, -1), "RIGHT"),
+    )
+    story.put(prose(11, 4))
+    story.table(
+        rows(
+            "Quarter | Income | | Costs | ",
+            "| plan | real | plan | real",
+            "Q1 | 10 | 11 | 7 | 8",
+            "Q2 | 12 | 9 | 6 | 7",
+        ),
+        None,
+        grid,
+        ("SPAN", (1, 0), (2, 0)),
+        ("SPAN", (3, 0), (4, 0)),
+        ("SPAN", (0, 0), (0, 1)),
+    )
+    story.put(*items(*_SENTENCES[4:7]), prose(15, 4), heading(3, "Who does what"), prose(2, 3))
+    story.table(_DUTIES, [70, 150, 90], ("BACKGROUND", (0, 0), (-1, 0), (0.9, 0.9, 0.9)))
+    story.put(prose(19, 5))
+    story.table(_BERTHS, None, ("LINEBELOW", (0, 0), (-1, -1), *line))
+    story.put(prose(7, 6))
+    return story
+
+
+def _another_writer_in_columns() -> Story:
+    story = Story(columns=2)
+    for number in range(9):
+        title = f"{number + 1} Findings of {2015 + number}"
+        story.put(heading(2, title), prose(number * 6, 9), prose(number * 6 + 7, 6))
+        if number in {2, 5}:
+            story.table(_FIGURES, None, ("ALIGN", (1, 0), (-1, -1), "RIGHT"))
+    return story
+
+
+_MAKERS: dict[str, Callable[[], Press | Story]] = {
     "one column": _one_column,
     "two columns": _two_columns,
     "hyphenation": _hyphens,
@@ -356,5 +401,7 @@ _MAKERS: dict[str, Callable[[], Press]] = {
     "right to left": _right_to_left,
     "turned pages": _turned,
     "sideways text": _sideways,
+    "another writer": _another_writer,
+    "another writer, columns": _another_writer_in_columns,
 }
 _LABELS = {"page labels": ("i", "ii", "1", "2")}

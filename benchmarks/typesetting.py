@@ -81,7 +81,7 @@ class Press:
     def __post_init__(self) -> None:
         from reportlab.pdfgen.canvas import Canvas
 
-        _fonts()
+        fonts()
         self._out = io.BytesIO()
         # reportlab swaps the sides of a page that it turns, so both kinds get the size that is seen.
         self._canvas: Any = Canvas(self._out, self.page_size)
@@ -361,7 +361,7 @@ def _visual(text: str) -> str:
 def _width(text: str, font: str, size: float) -> float:
     from reportlab.pdfbase.pdfmetrics import stringWidth
 
-    _fonts()
+    fonts()
     return sum(
         float(stringWidth(chunk, font, size)) + float(stringWidth(mark, font, size * _SUPERSCRIPT))
         for chunk, mark in _chunks(text)
@@ -369,7 +369,7 @@ def _width(text: str, font: str, size: float) -> float:
 
 
 @cache
-def _fonts() -> None:
+def fonts() -> None:
     from reportlab.pdfbase import pdfmetrics
     from reportlab.pdfbase.ttfonts import TTFont
 

@@ -211,3 +211,13 @@ def test_signs_that_decode_to_letters_are_bullets() -> None:
 def test_turned_lines_make_no_heading() -> None:
     page = [*paragraph("Text in the usual letters.", "And more."), Line("DRAFT", 20, 300, 32, 500, "Times")]
     assert [b.kind for b in blocks(page)] == ["text", "text"]
+
+
+def test_a_paragraph_ends_where_the_next_word_would_have_had_room() -> None:
+    assert texts(
+        paragraph("\u2022 An item that ends before the edge.", "An outdented line that is as wide.")
+    ) == ["An item that ends before the edge. An outdented line that is as wide."]
+    assert texts(paragraph("\u2022 An item that ends before it.", "An outdented line that is as wide.")) == [
+        "An item that ends before it.",
+        "An outdented line that is as wide.",
+    ]

@@ -151,7 +151,9 @@ def _same_weight(last: Row, row: Row) -> bool:
 def _paragraph_ends(last: Row, row: Row, first: bool) -> bool:
     if not last.text.endswith(_SENTENCE_END):
         return False
-    short = last.right < row.right - 0.2 * row.width
+    word = row.width * len(row.text.split(" ", 1)[0]) / len(row.text)
+    # The next word would have had room, or a long one nearly so.
+    short = last.right + min(word + 0.5 * row.size, 0.2 * row.width) < row.right
     indented = not first and 0.8 * row.size < row.left - last.left < 4 * row.size
     return short or indented
 
