@@ -18,7 +18,7 @@ DEV_STAMP := $(VENV)/.dev-$(call checksum,$(DEV_REQUIREMENTS) requirements-test-
 NODE_STAMP := $(NODE_MODULES)/.docmill-$(call checksum,local/package.json local/package-lock.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test soak lint
+.PHONY: help demo up test soak bench lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: $(DEV_STAMP) $(NODE_STAMP) ## the tests, against real local services
 
 soak: $(DEV_STAMP) $(NODE_STAMP) ## ten minutes of work, kills and outages, then the accounts (SOAK_SECONDS for another time)
 	@$(BIN)/python -m tests.soak
+
+bench: $(DEV_STAMP) ## how well it works, in figures; ONLY=pdf runs one of the benchmarks
+	@ONLY="$(ONLY)" $(BIN)/python -m benchmarks
 
 lint: $(DEV_STAMP) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

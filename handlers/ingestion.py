@@ -49,12 +49,15 @@ class Usage(BaseModel):
 
 
 class Result(BaseModel):
-    """`timings`: seconds for each stage. `chunks_reused`: those whose embedding was there already."""
+    """`timings`: seconds for each stage. `chunks_reused`: those whose embedding was there already.
+
+    `page_labels`: "iv" and the like, for pages 1, 2, 3; empty where pages are simply counted."""
 
     document_id: str
     format: str
     title: str | None
     pages: int | None
+    page_labels: list[str]
     characters: int
     chunks: int
     chunks_reused: int
@@ -89,6 +92,7 @@ def run(payload: Payload, ctx: Context) -> Result:
         format=text.format,
         title=text.title,
         pages=text.pages,
+        page_labels=list(text.page_labels),
         characters=text.characters,
         chunks=len(chunks),
         chunks_reused=build.reused,

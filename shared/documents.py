@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -76,13 +77,24 @@ class ConvertedDocument(Value):
     warnings: tuple[str, ...] = ()
     unread: tuple[int, ...] = ()
     """Pages that hold only images and were not read."""
+    page_labels: tuple[str, ...] = ()
+    """What is printed as the number of each page ("iv", "A-3"), where that is not simply 1, 2, 3."""
 
     @property
     def characters(self) -> int:
         return sum(len(block.text) for block in self.blocks)
 
     def markdown(self) -> str:
-        return "\n\n".join(_markdown(block) for block in self.blocks) + "\n"
+        return "\n\n".join(self._parts()) + "\n"
+
+    def _parts(self) -> Iterator[str]:
+        """The blocks; where pages have labels, a comment says where one begins."""
+        page = 0
+        for block in self.blocks:
+            if self.page_labels and block.page and block.page != page:
+                page = block.page
+                yield f"<!-- page {self.page_labels[page - 1]} -->"
+            yield _markdown(block)
 
 
 def _markdown(block: Block) -> str:

@@ -32,7 +32,7 @@ _APP_ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECONDS = 0.2
 _CHECKPOINT_SECONDS = 1.0
 _MEGABYTE = 1024 * 1024
-_OUTPUT_VERSION = 1
+_OUTPUT_VERSION = 2
 """To be raised when we make other blocks of the same file: texts kept from before are then not used."""
 
 # What a process needs to run at all. Nothing else is handed on: the environment holds keys.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from shared.documents import Block
 from shared.providers.conversion.layout import blocks_of
 from shared.providers.conversion.lines import Line
+from shared.providers.conversion.tables import Table
 
 HEIGHT = 800.0
 
@@ -133,3 +134,90 @@ def test_two_columns_are_read_in_the_order_of_the_file() -> None:
 
 def test_nothing() -> None:
     assert blocks([]) == []
+
+
+def test_notes_come_after_the_page_and_after_the_sentence_that_goes_on() -> None:
+    first = [
+        *paragraph("Some text of this first page", "that does not end where"),
+        line("1 A note.", 100, size=7),
+    ]
+    second = [*paragraph("the page ends."), *paragraph("More text.", top=500)]
+    assert [(b.text, b.page) for b in blocks(first, second)] == [
+        ("Some text of this first page that does not end where the page ends.", 1),
+        ("1 A note.", 1),
+        ("More text.", 2),
+    ]
+
+
+def test_each_note_is_a_block_of_its_own() -> None:
+    notes = [
+        line(text, 100 - 9 * n, size=7) for n, text in enumerate(("1 One note", "goes on.", "* Another."))
+    ]
+    assert texts([*paragraph("Text of this page.", "And a little more."), *notes]) == [
+        "Text of this page. And a little more.",
+        "1 One note goes on.",
+        "* Another.",
+    ]
+
+
+def test_small_print_above_text_is_no_note() -> None:
+    page = [line("1 Small", 700, size=7), *paragraph("Text of the page", "in two lines.")]
+    assert texts(page) == ["1 Small", "Text of the page in two lines."]
+
+
+def test_a_sentence_goes_on_after_a_table_at_the_top_of_the_page() -> None:
+    table = Table("| a | b |\n| --- | --- |\n| 1 | 2 |", 72, 700, 300, 740)
+    first = paragraph("A sentence that does not end where", "the page ends but goes")
+    pages = {1: (HEIGHT, first), 2: (HEIGHT, [table, *paragraph("on below a table.")])}
+    assert [(b.kind, b.page) for b in blocks_of(pages, searched=(1, 2))] == [("text", 1), ("table", 2)]
+
+
+def test_a_framed_head_that_every_page_has_goes() -> None:
+    pages = {}
+    for number in (1, 2, 3):
+        head = Table(f"| Works order | Page {number} |\n| --- | --- |\n| 17-B | of 3 |", 72, 700, 500, 760)
+        pages[number] = (HEIGHT, [head, *paragraph(f"Text of page {number} is not like any other.")])
+    assert {block.kind for block in blocks_of(pages, searched=(1, 2, 3))} == {"text"}
+
+
+def test_a_table_is_a_block_where_it_stands() -> None:
+    table = Table("| a | b |\n| --- | --- |\n| 1 | 2 |", 72, 560, 300, 590)
+    pages = {1: (HEIGHT, [*paragraph("Before."), table, *paragraph("After.", top=540)])}
+    assert [(b.kind, b.text) for b in blocks_of(pages, searched=(1,))] == [
+        ("text", "Before."),
+        ("table", table.text),
+        ("text", "After."),
+    ]
+
+
+def test_justified_lines_with_wide_spaces_are_lines() -> None:
+    words = ("Wide", "spaces", "here")
+    page = paragraph("A first line that is as wide as all")
+    page += [Line(text, 72 + 65 * n, 577, 72 + 65 * n + 45, 587, "Times") for n, text in enumerate(words)]
+    page += paragraph("and the last line.", top=574)
+    assert texts(page) == ["A first line that is as wide as all Wide spaces here and the last line."]
+
+
+def test_signs_that_decode_to_letters_are_bullets() -> None:
+    page = paragraph("Text in the usual letters of it.", "And more.")
+    page += paragraph("r first", "r second", "r third", top=550, font="Signs")
+    assert [(b.kind, b.text) for b in blocks(page)[1:]] == [
+        ("list_item", "first"),
+        ("list_item", "second"),
+        ("list_item", "third"),
+    ]
+
+
+def test_turned_lines_make_no_heading() -> None:
+    page = [*paragraph("Text in the usual letters.", "And more."), Line("DRAFT", 20, 300, 32, 500, "Times")]
+    assert [b.kind for b in blocks(page)] == ["text", "text"]
+
+
+def test_a_paragraph_ends_where_the_next_word_would_have_had_room() -> None:
+    assert texts(
+        paragraph("\u2022 An item that ends before the edge.", "An outdented line that is as wide.")
+    ) == ["An item that ends before the edge. An outdented line that is as wide."]
+    assert texts(paragraph("\u2022 An item that ends before it.", "An outdented line that is as wide.")) == [
+        "An item that ends before it.",
+        "An outdented line that is as wide.",
+    ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ from shared.documents import Block, ConvertedDocument
 from shared.errors import DocumentCorrupt, DocumentEmpty, DocumentEncrypted, DocumentTooLarge
 from shared.providers.conversion.layout import blocks_of
 from shared.providers.conversion.lines import Line
+from shared.providers.conversion.marks import marks_of
 from shared.providers.conversion.request import Request
+from shared.providers.conversion.tables import Table
 
 _NEEDS_PASSWORD = 4
 _THREADS = 2
 _BUFFERED_PAGES = 4
 _FREE_EVERY_PAGES = 16
 _TAIL = 2048
+_LABEL = 32  # characters of a page's label
+_UNSAFE = re.compile(r"[-<>]{2,}|[<>]")
 
 
 def convert(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:
@@ -28,14 +33,14 @@ def convert(request: Request, progress: Callable[[int, int], None]) -> Converted
         raise DocumentTooLarge(
             f"The file has {total:,} pages; {request.limits.pages:,} are allowed. Split it."
         )
-    pages: dict[int, tuple[float, list[Line]]] = {}
+    pages: dict[int, tuple[float, list[Line | Table]]] = {}
     images: list[int] = []
     failed = 0
     progress(0, total)
     for done, result in enumerate(parser.iterate_results(), 1):
         if result.success:
             page = result.get_page()
-            pages[result.page_number] = (result.page_height, list(_lines(page)))
+            pages[result.page_number] = marks_of(result, page.textline_cells)
             if page.bitmap_resources and not page.textline_cells:
                 images.append(result.page_number)
         else:
@@ -55,8 +60,9 @@ def _open(path: Path) -> tuple[Any, str]:
 
     wanted = ContentConfig(
         char_cells_content_level=ContentLevel.SKIP,
-        word_cells_content_level=ContentLevel.SKIP,
-        shapes_content_level=ContentLevel.SKIP,
+        # Words and shapes are looked at where they are, page by page: as Python objects they cost too much.
+        word_cells_content_level=ContentLevel.COMPUTE,
+        shapes_content_level=ContentLevel.COMPUTE,
         include_bitmap_bytes=False,
     )
     parser = DoclingThreadedPdfParser(
@@ -84,22 +90,14 @@ def _why_not(path: Path) -> Exception:
     return DocumentCorrupt()
 
 
-def _lines(page: Any) -> Iterator[Line]:
-    for cell in page.textline_cells:
-        box = cell.rect.to_bounding_box()
-        text = " ".join(cell.text.split())
-        if text:
-            yield Line(text, box.l, box.b, box.r, box.t, cell.font_name)
-
-
 def _document(
     request: Request,
     total: int,
-    pages: dict[int, tuple[float, list[Line]]],
+    pages: dict[int, tuple[float, list[Line | Table]]],
     images: Sequence[int],
     failed: int,
 ) -> ConvertedDocument:
-    blocks = tuple(blocks_of(pages))
+    blocks = tuple(blocks_of(pages, searched=pages))
     if (failed or not all(lines for _, lines in pages.values())) and _is_cut_short(request.path):
         raise DocumentCorrupt
     if not blocks:
@@ -118,6 +116,7 @@ def _document(
         blocks=blocks,
         warnings=tuple(warnings),
         unread=tuple(images),
+        page_labels=_page_labels(request.path, total),
     )
 
 
@@ -144,6 +143,25 @@ def _heading(blocks: Sequence[Block]) -> str | None:
     if blocks[0].kind == "heading":
         return blocks[0].text
     return min(headings, key=lambda block: block.level or 1).text if headings else None
+
+
+def _page_labels(path: Path, total: int) -> tuple[str, ...]:
+    """One for each page; none when they are only 1, 2, 3."""
+    from pypdfium2 import PdfDocument, PdfiumError
+
+    try:
+        with PdfDocument(path) as document:
+            found = [_label(document.get_page_label(index)) for index in range(len(document))]
+    except (PdfiumError, UnicodeError):
+        return ()
+    numbers = [str(number) for number in range(1, total + 1)]
+    labels = [label or number for label, number in zip(found, numbers, strict=False)]
+    return tuple(labels) if len(labels) == total and labels != numbers else ()
+
+
+def _label(text: str) -> str:
+    """Short, and safe in a comment of Markdown."""
+    return _UNSAFE.sub("-", " ".join(text.split()))[:_LABEL]
 
 
 def _title(path: Path) -> str | None:
