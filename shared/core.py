@@ -192,13 +192,16 @@ _SUPABASE = {"SUPABASE_URL": "https://<project>.supabase.co", "SUPABASE_KEY": "s
 
 
 def _converter(settings: Settings) -> Converter:
-    from shared.providers.conversion.request import Limits
+    from shared.providers.conversion.request import Limits, Recognition
     from shared.providers.docling import DoclingConverter
 
     return DoclingConverter(
         processes=settings.conversion_processes,
         memory_mb=settings.conversion_memory_mb,
         limits=Limits(pages=settings.max_pages, expanded_bytes=settings.max_expanded_bytes),
+        recognition=Recognition(
+            language=settings.ocr_language, model=settings.ocr_model, models=settings.ocr_model_dir
+        ),
     )
 
 
