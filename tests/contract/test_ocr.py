@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import sysconfig
 import time
 import venv
@@ -156,7 +155,9 @@ def test_a_picture_without_text_is_empty(convert: Convert) -> None:
 def test_two_columns_are_read_one_after_the_other(convert: Convert) -> None:
     sheet = Image.new("L", (1250, 875), 250)
     sheet.paste(scan(), (0, 0))
-    other = "Nobody swims in the bay before June. The water stays cold until the herring comes, and seals rest there."
+    other = (
+        "Nobody swims in the bay before June. The water stays cold until the herring comes, and seals rest."
+    )
     sheet.paste(scan("Summer", other), (625, 0))
     text = text_of(convert(pdf([sheet])))
     assert recall(f"{TITLE} {TEXT} Summer {other}", text) >= 0.9
@@ -176,7 +177,7 @@ def test_an_image_is_one_page(convert: Convert, fmt: str) -> None:
 
 
 def test_every_frame_of_a_tiff_is_a_page(convert: Convert) -> None:
-    second = scan("Berth 15 is open", "").convert("1")
+    second = scan("Berth 15 is open", "").convert("1")  # grey in dots, like a fax
     document = convert(image(SHORT, "tiff", save_all=True, append_images=[second], compression="tiff_lzw"))
     assert [text_of(document, page) for page in (1, 2)] == ["Berth 14 is closed", "Berth 15 is open"]
     assert document.pages == 2
@@ -188,6 +189,27 @@ def test_an_image_is_turned_as_the_camera_says(convert: Convert) -> None:
     exif[0x0112] = 5
     mirrored = SHORT.transpose(Image.Transpose.TRANSPOSE)
     assert text_of(convert(image(mirrored, "jpeg", exif=exif))) == "Berth 14 is closed"
+
+
+def test_a_long_picture_is_read_in_pieces(convert: Convert) -> None:
+    """As of a screen that was scrolled, or a till receipt."""
+    strip = Image.new("L", (SHORT.width, 3000), 250)
+    for index in range(3):
+        strip.paste(scan(f"Berth {index} is closed", ""), (0, 1000 * index))
+    assert text_of(convert(image(strip, "png"))).split(" Berth") == [
+        "Berth 0 is closed",
+        " 1 is closed",
+        " 2 is closed",
+    ]
+
+
+def test_a_thin_strip_is_read(convert: Convert) -> None:
+    strip = Image.new("L", (30_000, 60), 250)
+    strip.paste(SHORT.crop((50, 60, 600, 110)), (1000, 0))
+    document = convert(image(strip.crop((0, 0, 3000, 60)), "png"))
+    assert text_of(document) == "Berth 14 is closed"
+    with pytest.raises(DocumentEmpty):
+        convert(image(strip.resize((30_000, 20)), "png"))
 
 
 def test_dark_text_on_nothing_is_read(convert: Convert) -> None:

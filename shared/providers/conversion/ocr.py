@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +17,10 @@ from shared.providers.conversion.request import Recognition
 _SURE = 0.88  # a line the right way up is read with 0.95 and more, upside down with 0.6 to 0.85
 _GARBAGE = 0.5
 _STANDING = 1.5  # height by width from which a box is turned by 90 degrees; RapidOCR turns it from there on
+_SMALLEST = 8  # pixels; no letter is smaller
+_PIECE = 1.5  # height by width of a piece, as of a sheet of paper
+_SHORTEST = 700  # pixels of a piece
+_STRIP = 10  # width by height of a strip
 _ONE_SIZE = 1.18  # boxes of one font differ by up to this, with the letters that are in them
 
 Page = tuple[float, list[Line]]
@@ -44,6 +48,9 @@ class Reader:
     def page(self, picture: Any, scale: float) -> Page:
         """`scale`: pixels to a point. The page is seen upright, however it lies in the picture."""
         boxes = self._boxes(picture)
+        if not len(boxes):
+            picture = _smooth(picture)
+            boxes = self._boxes(picture)
         if _lies_on_its_side(boxes):
             picture = _turned(picture, 1)
             boxes = self._boxes(picture)
@@ -57,11 +64,18 @@ class Reader:
         """Corners of the lines: n x 4 x 2 pixels, from the top left clockwise."""
         import numpy
 
-        if picture.min() != picture.max():
-            found = self._engine(picture, use_det=True, use_cls=False, use_rec=False)
+        pieces = [(numpy.array((0, top)), picture[top:end]) for top, end in _pieces(picture)]
+        found = [self._boxes_of_piece(piece) + offset for offset, piece in pieces]
+        return numpy.concatenate(found).astype(numpy.float32)
+
+    def _boxes_of_piece(self, piece: Any) -> Any:
+        import numpy
+
+        if piece.min() != piece.max() and min(piece.shape[:2]) >= _SMALLEST:
+            found = self._engine(_padded(piece), use_det=True, use_cls=False, use_rec=False)
             if found.boxes is not None:
                 return found.boxes
-        return numpy.empty((0, 4, 2), numpy.float32)
+        return numpy.empty((0, 4, 2))
 
     def _texts(self, picture: Any, boxes: Any) -> tuple[list[_Text], bool]:
         """What stands in each box, and whether most of it is upside down.
@@ -91,6 +105,39 @@ def _turned(picture: Any, quarters: int) -> Any:
     import numpy
 
     return numpy.ascontiguousarray(numpy.rot90(picture, quarters))
+
+
+def _pieces(picture: Any) -> Iterator[tuple[int, int]]:
+    """First and last row of each part of a long picture: made small as a whole, it could not be read.
+
+    Cut where a row has the least in it."""
+    import numpy
+
+    height, width = picture.shape[:2]
+    top, usual = 0, max(_PIECE * width, _SHORTEST)
+    while height - top > 2 * usual:
+        first = top + int(0.75 * usual)
+        rows = picture[first : top + int(1.25 * usual)].reshape(-1, width * 3)
+        cut = first + int(numpy.argmin(numpy.ptp(rows, axis=1)))
+        yield top, cut
+        top = cut
+    yield top, height
+
+
+def _padded(picture: Any) -> Any:
+    """With paper below a long strip, which RapidOCR would make too thin to be anything."""
+    import numpy
+
+    height, width = picture.shape[:2]
+    missing = max(0, width // _STRIP - height)
+    return numpy.pad(picture, ((0, missing), (0, 0), (0, 0)), mode="edge") if missing else picture
+
+
+def _smooth(picture: Any) -> Any:
+    """Grey that is made of dots, as in a fax, hides the text from the detector."""
+    import cv2
+
+    return cv2.GaussianBlur(picture, (3, 3), 0)
 
 
 def _lies_on_its_side(boxes: Any) -> bool:
