@@ -32,6 +32,7 @@ from shared.settings import Settings, SettingsError, read_settings
 
 if TYPE_CHECKING:
     from shared.keys import Authenticator
+    from shared.providers.conversion.request import Recognition
     from shared.storage.blobs import AzureBlobStore
     from shared.storage.tables import Tables
 
@@ -192,16 +193,23 @@ _SUPABASE = {"SUPABASE_URL": "https://<project>.supabase.co", "SUPABASE_KEY": "s
 
 
 def _converter(settings: Settings) -> Converter:
-    from shared.providers.conversion.request import Limits, Recognition
+    from shared.providers.conversion.request import Limits
     from shared.providers.docling import DoclingConverter
 
     return DoclingConverter(
         processes=settings.conversion_processes,
         memory_mb=settings.conversion_memory_mb,
         limits=Limits(pages=settings.max_pages, expanded_bytes=settings.max_expanded_bytes),
-        recognition=Recognition(
-            language=settings.ocr_language, model=settings.ocr_model, models=settings.ocr_model_dir
-        ),
+        recognition=recognition(settings),
+    )
+
+
+def recognition(settings: Settings) -> Recognition:
+    """How OCR reads, by the settings."""
+    from shared.providers.conversion.request import Recognition
+
+    return Recognition(
+        language=settings.ocr_language, model=settings.ocr_model, models=settings.ocr_model_dir
     )
 
 

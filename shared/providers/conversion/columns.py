@@ -78,7 +78,7 @@ def _rows(lines: Iterable[Line]) -> Iterator[list[Line]]:
     """Lines on one level. Each is compared with the row's first, or a slope would make one row of a page."""
     row: list[Line] = []
     for line in sorted(lines, key=_depth):
-        if row and (line.bottom + line.top) / 2 < row[0].bottom + 0.25 * row[0].height:
+        if row and (line.bottom + line.top) / 2 < row[0].bottom:
             yield row
             row = []
         row.append(line)

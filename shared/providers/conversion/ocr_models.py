@@ -57,7 +57,7 @@ def engine(recognition: Recognition) -> Any:
     cv2.setNumThreads(recognition.threads)
     return RapidOCR(
         params={
-            "Global.log_level": "warning",
+            "Global.log_level": "error",
             "EngineConfig.onnxruntime.intra_op_num_threads": recognition.threads,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
             "Det.model_path": str(detector),
@@ -75,6 +75,8 @@ def _files(recognition: Recognition) -> tuple[Path, Path]:
             f"OCR cannot run: the model {model} does not read OCR_LANGUAGE={recognition.language}. "
             "Leave OCR_MODEL unset, then one that does is chosen."
         )
+    if recognition.language == "arabic" and find_spec("bidi") is None:
+        raise ConversionFailed("OCR cannot run: OCR_LANGUAGE=arabic needs the package python-bidi.")
     detector = model if model.startswith("PP-OCRv6") else _IN_THE_WHEEL
     return _file("det", detector, "en", recognition), _file("rec", model, recognition.language, recognition)
 
