@@ -18,9 +18,10 @@ _SURE = 0.88  # a line the right way up is read with 0.95 and more, upside down 
 _GARBAGE = 0.5
 _STANDING = 1.5  # height by width from which a box is turned by 90 degrees; RapidOCR turns it from there on
 _SMALLEST = 8  # pixels; no letter is smaller
+_LONGEST = 8000  # pixels; only a strip is longer, and nothing would be left of its letters
 _PIECE = 1.5  # height by width of a piece, as of a sheet of paper
 _SHORTEST = 700  # pixels of a piece
-_STRIP = 10  # width by height of a strip
+_STRIP = 3  # length by width of a strip
 _ONE_SIZE = 1.18  # boxes of one font differ by up to this, with the letters that are in them
 
 Page = tuple[float, list[Line]]
@@ -71,7 +72,8 @@ class Reader:
     def _boxes_of_piece(self, piece: Any) -> Any:
         import numpy
 
-        if piece.min() != piece.max() and min(piece.shape[:2]) >= _SMALLEST:
+        sides = piece.shape[:2]
+        if piece.min() != piece.max() and min(sides) >= _SMALLEST and max(sides) <= _LONGEST:
             found = self._engine(_padded(piece), use_det=True, use_cls=False, use_rec=False)
             if found.boxes is not None:
                 return found.boxes
@@ -125,12 +127,14 @@ def _pieces(picture: Any) -> Iterator[tuple[int, int]]:
 
 
 def _padded(picture: Any) -> Any:
-    """With paper below a long strip, which RapidOCR would make too thin to be anything."""
+    """A strip with paper beside it: RapidOCR makes the shorter side of a picture 736 pixels at least."""
     import numpy
 
     height, width = picture.shape[:2]
-    missing = max(0, width // _STRIP - height)
-    return numpy.pad(picture, ((0, missing), (0, 0), (0, 0)), mode="edge") if missing else picture
+    below, right = max(0, width // _STRIP - height), max(0, height // _STRIP - width)
+    if not below and not right:
+        return picture
+    return numpy.pad(picture, ((0, below), (0, right), (0, 0)), mode="edge")
 
 
 def _smooth(picture: Any) -> Any:
