@@ -25,28 +25,40 @@ _WIDE_GREY = frozenset("IF")  # modes of 16 bits and more for a pixel
 
 def convert(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:
     with _opened(request) as image:
-        total = _frames(image, request)
-        reader = _reader(request)
-        progress(0, total)
-        pages = {}
-        for number in range(1, total + 1):
-            pages[number] = reader.page(*_picture(image, number - 1))
-            progress(number, total)
+        with _decoding():
+            total = _frames(image, request)
+        pages = dict(_pages(image, total, _reader(request), progress))
     blocks = tuple(blocks_of(pages))
     if not blocks:
         raise DocumentEmpty("No text was found in the image.")
     return ConvertedDocument(format=request.format, title=heading(blocks), pages=total, blocks=blocks)
 
 
-@contextmanager
-def _opened(request: Request) -> Iterator[Any]:
-    """The image, of which only the header is read. What Pillow raises on a broken one becomes ours."""
+def _pages(
+    image: Any, total: int, reader: ocr.Reader, progress: Callable[[int, int], None]
+) -> Iterator[tuple[int, ocr.Page]]:
+    progress(0, total)
+    for number in range(1, total + 1):
+        with _decoding():
+            picture = _picture(image, number - 1)
+        yield number, reader.page(*picture)
+        progress(number, total)
+
+
+def _opened(request: Request) -> Any:
+    """The image, of which only the header is read."""
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # `_check` has our limit, and an error for it
+    with _decoding():
+        return Image.open(request.path, formats=_plugins(request.format))
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """What Pillow raises on a broken file becomes ours."""
     try:
-        with Image.open(request.path, formats=_plugins(request.format)) as image:
-            yield image
+        yield
     except _BROKEN as error:
         raise DocumentCorrupt from error
 
