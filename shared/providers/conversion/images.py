@@ -11,7 +11,7 @@ from shared.documents import ConvertedDocument
 from shared.errors import DocumentCorrupt, DocumentEmpty, DocumentTooLarge
 from shared.providers.conversion import ocr
 from shared.providers.conversion.layout import blocks_of
-from shared.providers.conversion.ocr_models import NOT_INSTALLED
+from shared.providers.conversion.ocr_models import NOT_INSTALLED, installed
 from shared.providers.conversion.pdf import heading
 from shared.providers.conversion.rendering import TOO_MANY_PIXELS
 from shared.providers.conversion.request import Limits, Request
@@ -27,7 +27,8 @@ def convert(request: Request, progress: Callable[[int, int], None]) -> Converted
     with _opened(request) as image:
         with _decoding():
             total = _frames(image, request)
-        pages = dict(_pages(image, total, _reader(request), progress))
+        _check_wish(request)
+        pages = dict(_pages(image, total, request, progress))
     blocks = tuple(blocks_of(pages))
     if not blocks:
         raise DocumentEmpty("No text was found in the image.")
@@ -35,13 +36,13 @@ def convert(request: Request, progress: Callable[[int, int], None]) -> Converted
 
 
 def _pages(
-    image: Any, total: int, reader: ocr.Reader, progress: Callable[[int, int], None]
+    image: Any, total: int, request: Request, progress: Callable[[int, int], None]
 ) -> Iterator[tuple[int, ocr.Page]]:
     progress(0, total)
     for number in range(1, total + 1):
         with _decoding():
             picture = _picture(image, number - 1)
-        yield number, reader.page(*picture)
+        yield number, ocr.page(*picture, request.recognition)
         progress(number, total)
 
 
@@ -89,13 +90,11 @@ def _check(image: Any, limits: Limits) -> None:
         raise DocumentTooLarge(TOO_MANY_PIXELS.format(*image.size, allowed))
 
 
-def _reader(request: Request) -> ocr.Reader:
+def _check_wish(request: Request) -> None:
     if request.options.ocr == "never":
         raise DocumentEmpty("The text of an image is read by OCR. Submit it again with the option ocr: auto.")
-    reader = ocr.reader(request.recognition)
-    if reader is None:
+    if not installed():
         raise DocumentEmpty(f"The text of an image is read by OCR. {NOT_INSTALLED}")
-    return reader
 
 
 def _picture(image: Any, frame: int) -> tuple[Any, float]:

@@ -34,10 +34,18 @@ class _Text:
     score: float
 
 
+def page(picture: Any, scale: float, recognition: Recognition) -> Page:
+    """What `Reader.page` sees, with an engine that is loaded once, for the first picture with anything on it.
+
+    OCR must be installed. Raises ConversionFailed when its models are not there."""
+    if picture.min() == picture.max():
+        return len(picture) / scale, []
+    return _reader(recognition).page(picture, scale)
+
+
 @lru_cache(maxsize=1)
-def reader(recognition: Recognition) -> Reader | None:
-    """None when OCR is not installed. Raises ConversionFailed when its models are not there."""
-    return Reader(ocr_models.engine(recognition)) if ocr_models.installed() else None
+def _reader(recognition: Recognition) -> Reader:
+    return Reader(ocr_models.engine(recognition))
 
 
 class Reader:

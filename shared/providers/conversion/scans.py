@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shared.providers.conversion import ocr
+from shared.providers.conversion.ocr_models import installed
 from shared.providers.conversion.rendering import Pages
 from shared.providers.conversion.request import Request
 
@@ -19,10 +20,8 @@ class Scans:
         mode = self._request.options.ocr
         if mode == "never" or (mode == "auto" and (has_text or damaged)):
             return None
-        # The models are loaded for the first page that needs them.
-        reader = ocr.reader(self._request.recognition)
-        drawn = self._pages.drawn(number) if reader else None
-        return reader.page(*drawn) if reader and drawn else None
+        drawn = self._pages.drawn(number) if installed() else None
+        return ocr.page(*drawn, self._request.recognition) if drawn else None
 
     def close(self) -> None:
         self._pages.close()
