@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 NODE_MODULES := local/node_modules
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-RUN_REQUIREMENTS := requirements.txt requirements-local-models.txt requirements-worker.txt requirements-stack.txt
+RUN_REQUIREMENTS := requirements.txt requirements-local-models.txt requirements-ocr.txt requirements-worker.txt \
+	requirements-stack.txt
 DEV_REQUIREMENTS := $(RUN_REQUIREMENTS) requirements-multilingual.txt requirements-dev.txt
 
 # A stamp is named after the content that it was made from: whatever changes that content installs again.

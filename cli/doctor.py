@@ -80,6 +80,7 @@ def examine(environ: dict[str, str]) -> list[Finding]:
 def _settled(settings: Settings) -> Iterator[Finding]:
     """What the settings alone tell."""
     yield _secrets_key(settings)
+    yield _ocr(settings)
     for name in ("webhook_allow_http", "webhook_allow_private_networks"):
         if getattr(settings, name):
             yield Finding(
@@ -92,6 +93,17 @@ def _secrets_key(settings: Settings) -> Finding:
         advice = "Set SECRETS_KEY to the output of: docmill secrets-key. Without it there are no webhooks."
         return Finding("SECRETS_KEY", WRONG, advice)
     return Finding("SECRETS_KEY", OK)
+
+
+def _ocr(settings: Settings) -> Finding:
+    from shared.core import recognition
+    from shared.providers.conversion import ocr_models
+
+    if not ocr_models.installed():
+        advice = "Pages without text and images are not read: pip install -r requirements-ocr.txt"
+        return Finding("OCR", WARNING, advice)
+    problem = ocr_models.missing(recognition(settings))
+    return Finding("OCR", WRONG, problem) if problem else Finding("OCR", OK)
 
 
 def _reached(settings: Settings) -> list[Finding]:

@@ -33,6 +33,7 @@ from shared.settings import Settings, SettingsError, read_settings
 
 if TYPE_CHECKING:
     from shared.keys import Authenticator
+    from shared.providers.conversion.request import Recognition
     from shared.storage.blobs import AzureBlobStore
     from shared.storage.tables import Tables
 
@@ -210,6 +211,16 @@ def _converter(settings: Settings) -> Converter:
         processes=settings.conversion_processes,
         memory_mb=settings.conversion_memory_mb,
         limits=Limits(pages=settings.max_pages, expanded_bytes=settings.max_expanded_bytes),
+        recognition=recognition(settings),
+    )
+
+
+def recognition(settings: Settings) -> Recognition:
+    """How OCR reads, by the settings."""
+    from shared.providers.conversion.request import Recognition
+
+    return Recognition(
+        language=settings.ocr_language, model=settings.ocr_model, models=settings.ocr_model_dir
     )
 
 

@@ -10,6 +10,7 @@ import base64
 import os
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import (
@@ -30,6 +31,23 @@ CLIENT_ID = re.compile(r"^(?=.{3,40}$)[a-z0-9]+(-[a-z0-9]+)*$")
 _EMPTY_HAS_MEANING = "TASK_TRIGGER_CLIENTS"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LocalEmbeddings = Literal["minilm", "e5-small"]
+
+OCR_MODELS = (
+    "PP-OCRv6_tiny",
+    "PP-OCRv6_small",
+    "PP-OCRv6_medium",
+    "PP-OCRv5_mobile",
+    "PP-OCRv5_server",
+    "PP-OCRv4_mobile",
+    "PP-OCRv4_server",
+)
+_LANGUAGES = """
+    af arabic az bs ca ch ch_doc chinese_cht cs cy cyrillic da de devanagari el en es eslav et eu fi
+    fr french ga german gl hr hu id is it japan ka korean ku la latin lb lt lv mi ms mt nl no oc pl
+    pt qu rm ro rs_latin sk sl sq sv sw ta te th tl tr uz vi
+"""
+OCR_LANGUAGES = frozenset(_LANGUAGES.split())
+"""Models and names of languages as RapidOCR has them: a test compares, since it may not be installed."""
 
 
 class SettingsError(Exception):
@@ -54,6 +72,9 @@ EXAMPLES = {
     "SUPABASE_URL": "https://<project>.supabase.co",
     "SUPABASE_KEY": "sb_secret_...",
     "DOCLING_PIPELINE": "native",
+    "OCR_LANGUAGE": "en",
+    "OCR_MODEL": "PP-OCRv6_small",
+    "OCR_MODEL_DIR": "/srv/ocr-models",
     "MAINTENANCE_SCHEDULE": "0 * * * * *",
     "SECRETS_KEY": "the output of: docmill secrets-key",
     "WEBHOOK_RETRY_SECONDS": "5,30,120,600",
@@ -146,6 +167,9 @@ class Settings(TriggerSettings):
     docling_pipeline: Literal["native"] = "native"
     conversion_processes: int = Field(default=1, ge=1, le=32)
     conversion_memory_mb: int = Field(default=2048, ge=256)
+    ocr_language: str = "en"
+    ocr_model: str | None = None
+    ocr_model_dir: Path | None = None
 
     task_timeout_seconds: float = Field(default=1500, gt=0)
     task_max_attempts: int = Field(default=5, ge=1, le=100)
@@ -264,6 +288,27 @@ class Settings(TriggerSettings):
     def authority(self) -> str | None:
         """The host that gives tokens for the storage account; None: the SDK's own choice."""
         return self.azure_authority_host or next(iter(self._authorities), None)
+
+    @field_validator("ocr_language")
+    @classmethod
+    def _language(cls, value: str) -> str:
+        if value not in OCR_LANGUAGES:
+            raise ValueError("it is no language by RapidOCR's names: docs/ocr.md lists them")
+        return value
+
+    @field_validator("ocr_model")
+    @classmethod
+    def _model(cls, value: str | None) -> str | None:
+        if value is not None and value not in OCR_MODELS:
+            raise ValueError(f"it is none of {', '.join(OCR_MODELS)}")
+        return value
+
+    @field_validator("ocr_model_dir")
+    @classmethod
+    def _folder(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            raise ValueError("there is no such folder")
+        return value
 
     @field_validator("maintenance_schedule")
     @classmethod

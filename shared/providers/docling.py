@@ -24,8 +24,9 @@ from shared import scratch
 from shared.documents import ConvertedDocument
 from shared.errors import ConversionCrashed, ConversionFailed, DocmillError, DocumentError, TaskTimeout
 from shared.ports import ConversionOptions
-from shared.providers.conversion import detection
-from shared.providers.conversion.request import Limits, Request
+from shared.providers.conversion import detection, ocr_models
+from shared.providers.conversion.processors import processors
+from shared.providers.conversion.request import Limits, Recognition, Request
 
 _log = logging.getLogger(__name__)
 _APP_ROOT = Path(__file__).resolve().parents[2]
@@ -53,12 +54,17 @@ Progress = Callable[[int, int], None]
 class DoclingConverter:
     """Implements `Converter`. Children start on first use and stay; `processes` of them work at a time.
 
-    memory_mb: resident size above which a child is killed.
+    memory_mb: resident size above which a child is killed. `recognition`: how pages without text are
+    read; the children share the processors evenly.
     """
 
-    def __init__(self, processes: int, memory_mb: int, limits: Limits) -> None:
+    def __init__(
+        self, processes: int, memory_mb: int, limits: Limits, recognition: Recognition | None = None
+    ) -> None:
         self._memory = memory_mb * _MEGABYTE
         self._limits = limits
+        threads = max(1, processors() // processes)
+        self._recognition = (recognition or Recognition()).model_copy(update={"threads": threads})
         self._lock = threading.Lock()
         self._children: set[_Child] = set()
         self._closed = False
@@ -69,7 +75,8 @@ class DoclingConverter:
 
     @property
     def version(self) -> str:
-        return f"{_OUTPUT_VERSION}-{metadata.version('docling-slim')}"
+        ocr = ocr_models.fingerprint(self._recognition)
+        return f"{_OUTPUT_VERSION}-{metadata.version('docling-slim')}-ocr-{ocr}"
 
     def detect(self, path: Path, filename: str) -> str:
         return detection.detect(path, filename, self._limits.expanded_bytes)
@@ -80,7 +87,13 @@ class DoclingConverter:
         if fmt not in detection.SUPPORTED:
             raise detection.unsupported("This file format is not supported.")
         watch = _Watch(time.monotonic() + timeout, progress)
-        request = Request(path=path.resolve(), format=fmt, options=options, limits=self._limits)
+        request = Request(
+            path=path.resolve(),
+            format=fmt,
+            options=options,
+            limits=self._limits,
+            recognition=self._recognition,
+        )
         with self._child(watch) as child:
             child.send(request)
             return self._result(child, watch)

@@ -90,18 +90,6 @@ def long_pdf(pages: int) -> bytes:
     return pdf(*([("Helvetica", f"Line {n} of a page that is full of text.", 9)] * 55 for n in range(pages)))
 
 
-def image_pdf() -> bytes:
-    from PIL import Image
-    from reportlab.lib.utils import ImageReader
-    from reportlab.pdfgen.canvas import Canvas
-
-    buffer = io.BytesIO()
-    canvas = Canvas(buffer)
-    canvas.drawImage(ImageReader(Image.new("RGB", (60, 60), "gray")), 0, 0, 500, 500)
-    canvas.save()
-    return buffer.getvalue()
-
-
 def docx() -> bytes:
     from docx import Document
 
@@ -299,11 +287,6 @@ def test_a_part_of_a_pdf_is_not_taken_for_all(
 
 def test_the_right_type_behind_a_wrong_name(convert: Callable[..., ConvertedDocument]) -> None:
     assert convert(docx(), "rules.pdf").format == "docx"
-
-
-def test_ocr_is_not_there(convert: Callable[..., ConvertedDocument]) -> None:
-    with pytest.raises(DocumentEmpty, match="only images"):
-        convert(image_pdf(), "scan.pdf", ocr="always")
 
 
 def truncated(content: bytes) -> bytes:

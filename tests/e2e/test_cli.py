@@ -128,15 +128,16 @@ def test_doctor_finds_a_healthy_service_healthy(run: Run) -> None:
     ran = run("doctor", "--json")
     assert ran.exit_code == 0, ran.output
     states = {item["check"]: item["state"] for item in json.loads(ran.stdout)["items"]}
-    assert states["Supabase"] == states["keys of acme"] == "ok"
+    assert states["Supabase"] == states["keys of acme"] == states["OCR"] == "ok"
     assert states["WEBHOOK_ALLOW_HTTP"] == "warning"
 
 
 def test_doctor_finds_what_is_wrong(run: Run) -> None:
-    ran = run("doctor", "--json", SUPABASE_KEY="wrong", SECRETS_KEY="", CLIENT_IDS="default,keyless")
+    wrong_settings = {"SUPABASE_KEY": "wrong", "SECRETS_KEY": "", "OCR_LANGUAGE": "korean"}
+    ran = run("doctor", "--json", **wrong_settings, CLIENT_IDS="default,keyless")
     assert ran.exit_code == 1
     wrong = {item["check"] for item in json.loads(ran.stdout)["items"] if item["state"] == "wrong"}
-    assert wrong == {"Supabase", "SECRETS_KEY", "keys of keyless"}
+    assert wrong == {"Supabase", "SECRETS_KEY", "OCR", "keys of keyless"}
 
 
 def test_python_m_cli(app: App) -> None:

@@ -17,6 +17,7 @@ from local.app import App
 from local.receiver import Receiver
 from shared.core import Core
 from tests.e2e.api import Api, Json
+from tests.scanned import pdf, scan
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 HANDBOOK = SAMPLES / "operations-handbook.pdf"
@@ -50,6 +51,14 @@ class TestIngestion:
             6,
             result["chunks"],
         )
+
+    def test_a_scan_is_read_and_found(self, default: Api) -> None:
+        mark = secrets.token_hex(3)
+        task = default.ingest("scan.pdf", pdf([scan(f"Berth {mark}"), scan("Pilots", "Nothing to see.")]))
+        assert default.result(task)["warnings"] == []
+        best, *_ = default.search("When do letters arrive?", document_id=task["document_id"])
+        assert best["page"] == 1
+        assert "Thursday of the month" in best["content"]
 
     @pytest.mark.parametrize(
         ("sample", "words"), [("travel-policy.docx", "4.20 crowns"), ("passenger-faq.html", "60 days")]

@@ -78,6 +78,14 @@ def detected(tmp_path: Path, content: bytes, name: str, expanded: int = 1 << 20)
         ("Grüße".encode("utf-16"), "a.txt", "txt"),
         ("é".encode() * 40_000, "a.txt", "txt"),
         (b"x" + "é".encode() * 40_000, "a.txt", "txt"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(300), "a.txt", "png"),
+        (b"\xff\xd8\xff\xe0" + bytes(300), "a.jpeg", "jpg"),
+        (b"II*\x00" + bytes(300), "a", "tiff"),
+        (b"MM\x00*" + bytes(300), "a.tif", "tiff"),
+        (b"RIFF\x00\x01\x00\x00WEBPVP8 " + bytes(300), "a.webp", "webp"),
+        (b"BM" + bytes(300), "a.bmp", "bmp"),
+        (b"GIF89a" + bytes(300), "a.gif", "gif"),
+        (b"BMW builds cars.", "a.txt", "txt"),
     ],
 )
 def test_known(tmp_path: Path, content: bytes, name: str, expected: str) -> None:
@@ -100,7 +108,6 @@ def test_known(tmp_path: Path, content: bytes, name: str, expected: str) -> None
         (zipped("word/document.xml"), "a.docx", DocumentCorrupt, "damaged"),
         (zipped("a.txt", "b.txt"), "a.zip", UnsupportedFormat, "Supported are: pdf"),
         (office("word", bytes(2 << 20)), "a.docx", DocumentTooLarge, "Unpacked"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(300), "a.png", DocumentEmpty, "OCR"),
         (b"fLaC" + bytes(300), "a.flac", UnsupportedFormat, "audio/x-flac"),
         (b"\x7fELF" + bytes(range(256)), "a.txt", UnsupportedFormat, "Supported are"),
         (bytes(range(256)) * 4, "a.txt", UnsupportedFormat, "Supported are"),

@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 from shared.documents import ConvertedDocument
 from shared.errors import ConversionCrashed, ConversionFailed, DocmillError
+from shared.providers.conversion.detection import IMAGES
 from shared.providers.conversion.request import Request
 
 _log = logging.getLogger(__name__)
@@ -101,6 +102,10 @@ def _convert(request: Request, progress: Callable[[int, int], None]) -> Converte
         from shared.providers.conversion import pdf
 
         return pdf.convert(request, progress)
+    if fmt in IMAGES:
+        from shared.providers.conversion import images
+
+        return images.convert(request, progress)
     if fmt in {"txt", "csv"}:
         from shared.providers.conversion import plain
 

@@ -21,7 +21,16 @@ from shared.errors import (
     UnsupportedFormat,
 )
 
-SUPPORTED = ("pdf", "docx", "pptx", "xlsx", "html", "md", "csv", "txt", "eml")
+_IMAGES = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/tiff": "tiff",
+    "image/webp": "webp",
+    "image/bmp": "bmp",
+    "image/gif": "gif",
+}
+IMAGES = frozenset(_IMAGES.values())
+SUPPORTED = ("pdf", "docx", "pptx", "xlsx", "html", "md", "csv", "txt", "eml", *_IMAGES.values())
 
 _SAMPLE = 64 * 1024
 _PDF_HEADER_WITHIN = 1024  # readers accept junk before %PDF-
@@ -65,6 +74,8 @@ def detect(path: Path, filename: str, max_expanded_bytes: int) -> str:
         raise _compound_file(path, filename)
     if head.startswith((_ZIP, _EMPTY_ZIP)):
         return _zipped(path, max_expanded_bytes)
+    if b"\0" in head and (image := _IMAGES.get(_magic(head) or "")):  # without the zero, "BMW" were one
+        return image
     return _text_kind(_decoded(head), PurePath(filename).suffix.lower().lstrip("."))
 
 
@@ -130,8 +141,8 @@ def _check_directory_size(path: Path) -> None:
 def _decoded(head: bytes) -> str:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return head.decode("utf-16", errors="replace")
-    if (known := _magic(head)) or b"\0" in head:
-        raise _binary(known)
+    if b"\0" in head:
+        raise _binary(_magic(head))
     try:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     except UnicodeDecodeError:
@@ -152,10 +163,6 @@ def _magic(head: bytes) -> str | None:
 def _binary(mime: str | None) -> Exception:
     if mime is None:
         return unsupported("This is not a text file.")
-    if mime.startswith("image/"):
-        return DocumentEmpty(
-            "An image holds no text and OCR is not installed. Upload a file with text in it."
-        )
     return unsupported(f"Files of the type {mime} are not supported.")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ from shared.errors import DocumentCorrupt, DocumentEmpty, DocumentEncrypted, Doc
 from shared.providers.conversion.layout import blocks_of
 from shared.providers.conversion.lines import Line
 from shared.providers.conversion.marks import marks_of
+from shared.providers.conversion.ocr_models import NOT_INSTALLED, installed
 from shared.providers.conversion.request import Request
+from shared.providers.conversion.scans import Scans
 from shared.providers.conversion.tables import Table
 
 _NEEDS_PASSWORD = 4
@@ -24,6 +28,17 @@ _LABEL = 32  # characters of a page's label
 _UNSAFE = re.compile(r"[-<>]{2,}|[<>]")
 
 
+@dataclass
+class _Gathered:
+    """What was made of the pages so far. `searched`: those whose tables were found. `unread`: those that hold
+    only images and were not read."""
+
+    pages: dict[int, tuple[float, Sequence[Line | Table]]] = field(default_factory=dict)
+    searched: set[int] = field(default_factory=set)
+    unread: list[int] = field(default_factory=list)
+    failed: int = 0
+
+
 def convert(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:
     parser, key = _open(request.path)
     total = parser.page_count(key)
@@ -33,20 +48,28 @@ def convert(request: Request, progress: Callable[[int, int], None]) -> Converted
         raise DocumentTooLarge(
             f"The file has {total:,} pages; {request.limits.pages:,} are allowed. Split it."
         )
-    pages: dict[int, tuple[float, list[Line | Table]]] = {}
-    images: list[int] = []
-    failed = 0
+    gathered = _Gathered()
     progress(0, total)
-    for done, result in enumerate(parser.iterate_results(), 1):
-        if result.success:
-            page = result.get_page()
-            pages[result.page_number] = marks_of(result, page.textline_cells)
-            if page.bitmap_resources and not page.textline_cells:
-                images.append(result.page_number)
-        else:
-            failed += 1
-        progress(done, total)
-    return _document(request, total, pages, sorted(images), failed)
+    with closing(Scans(request)) as scans:
+        for done, result in enumerate(parser.iterate_results(), 1):
+            _gather(result, scans, gathered)
+            progress(done, total)
+    return _document(request, total, gathered)
+
+
+def _gather(result: Any, scans: Scans, gathered: _Gathered) -> None:
+    number, content = result.page_number, result.get_page() if result.success else None
+    height, lines = marks_of(result, content.textline_cells) if content else (0.0, [])
+    read = scans.read(number, bool(lines), damaged=content is None)
+    if read and (read[1] or not lines):
+        gathered.pages[number] = read
+    elif content is None:
+        gathered.failed += 1
+    else:
+        gathered.pages[number] = (height, lines)
+        gathered.searched.add(number)
+        if content.bitmap_resources and not lines:
+            gathered.unread.append(number)
 
 
 def _open(path: Path) -> tuple[Any, str]:
@@ -90,44 +113,41 @@ def _why_not(path: Path) -> Exception:
     return DocumentCorrupt()
 
 
-def _document(
-    request: Request,
-    total: int,
-    pages: dict[int, tuple[float, list[Line | Table]]],
-    images: Sequence[int],
-    failed: int,
-) -> ConvertedDocument:
-    blocks = tuple(blocks_of(pages, searched=pages))
+def _document(request: Request, total: int, gathered: _Gathered) -> ConvertedDocument:
+    pages, unread, failed = gathered.pages, sorted(gathered.unread), gathered.failed
+    blocks = tuple(blocks_of(pages, searched=gathered.searched))
     if (failed or not all(lines for _, lines in pages.values())) and _is_cut_short(request.path):
         raise DocumentCorrupt
     if not blocks:
-        raise _no_text(images, failed)
+        raise _no_text(request, unread, failed)
     warnings = []
     if failed:
         warnings.append(f"{failed} of {total} pages are damaged and were left out.")
-    if images and request.options.ocr != "never":
-        warnings.append(
-            f"{len(images)} of {total} pages hold only images; OCR is not installed, so they were left out."
-        )
+    if unread and request.options.ocr != "never":
+        warnings.append(f"{len(unread)} of {total} pages hold only images. {_why_unread()}")
     return ConvertedDocument(
         format="pdf",
-        title=_title(request.path) or _heading(blocks),
+        title=_title(request.path) or heading(blocks),
         pages=total,
         blocks=blocks,
         warnings=tuple(warnings),
-        unread=tuple(images),
+        unread=tuple(unread),
         page_labels=_page_labels(request.path, total),
     )
 
 
-def _no_text(images: Sequence[int], failed: int) -> Exception:
+def _why_unread() -> str:
+    return "They could not be drawn to be read." if installed() else NOT_INSTALLED
+
+
+def _no_text(request: Request, unread: Sequence[int], failed: int) -> Exception:
     if failed:
         return DocumentCorrupt()
-    if images:
-        return DocumentEmpty(
-            "The pages hold only images and OCR is not installed. Upload a version with a text layer."
-        )
-    return DocumentEmpty("The pages hold no text.")
+    if not unread:
+        return DocumentEmpty("The pages hold no text.")
+    if request.options.ocr == "never":
+        return DocumentEmpty("The pages hold only images. Submit it again with the option ocr: auto.")
+    return DocumentEmpty(f"The pages hold only images. {_why_unread()}")
 
 
 def _is_cut_short(path: Path) -> bool:
@@ -137,7 +157,7 @@ def _is_cut_short(path: Path) -> bool:
         return b"%%EOF" not in file.read()
 
 
-def _heading(blocks: Sequence[Block]) -> str | None:
+def heading(blocks: Sequence[Block]) -> str | None:
     """What the document begins with, if that is a heading, or the largest one of its first page."""
     headings = [block for block in blocks if block.kind == "heading" and block.page == blocks[0].page]
     if blocks[0].kind == "heading":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from shared.ports import ConversionOptions
 from shared.tasks import Value
 
@@ -15,6 +17,20 @@ class Limits(Value):
     """Pages, slides or sheets."""
     expanded_bytes: int = 2 * 1024 * 1024 * 1024
     """Of a zip-based document, unpacked."""
+    pixels: int = 100_000_000
+    """Of an image, or of one in a page that is read by OCR."""
+
+
+class Recognition(Value):
+    """How OCR reads. `threads`: of one process."""
+
+    language: str = "en"
+    """A name of RapidOCR's. One model reads every language of Latin script, Chinese and Japanese."""
+    model: str | None = None
+    """One that RapidOCR has for the language; None: the one in its wheel, or the newest for the language."""
+    models: Path | None = None
+    """Folder of the models that are not in the wheel."""
+    threads: int = Field(default=1, ge=1)
 
 
 class Request(Value):
@@ -22,3 +38,4 @@ class Request(Value):
     format: str
     options: ConversionOptions = ConversionOptions()
     limits: Limits = Limits()
+    recognition: Recognition = Recognition()
