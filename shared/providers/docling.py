@@ -17,12 +17,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from shared import scratch
 from shared.documents import ConvertedDocument
-from shared.errors import ConversionCrashed, ConversionFailed, DocmillError, DocumentError, TaskTimeout
+from shared.errors import (
+    ConversionCrashed,
+    ConversionFailed,
+    ConverterUnavailable,
+    DocmillError,
+    DocumentError,
+    TaskTimeout,
+)
 from shared.ports import ConversionOptions
 from shared.providers.conversion import detection
 from shared.providers.conversion.request import Limits, Request
@@ -44,7 +52,7 @@ _OFFLINE = {
     "DO_NOT_TRACK": "1",
 }
 
-_KINDS: list[type[DocmillError]] = [*DocumentError.__subclasses__(), ConversionCrashed]
+_KINDS: list[type[DocmillError]] = [*DocumentError.__subclasses__(), ConversionCrashed, ConverterUnavailable]
 _ERRORS = {kind.code: kind for kind in _KINDS}
 
 Progress = Callable[[int, int], None]
@@ -58,7 +66,7 @@ class DoclingConverter:
 
     def __init__(self, processes: int, memory_mb: int, limits: Limits) -> None:
         self._memory = memory_mb * _MEGABYTE
-        self._limits = limits
+        self.limits = limits
         self._lock = threading.Lock()
         self._children: set[_Child] = set()
         self._closed = False
@@ -69,21 +77,32 @@ class DoclingConverter:
 
     @property
     def version(self) -> str:
-        return f"{_OUTPUT_VERSION}-{metadata.version('docling-slim')}"
+        return f"native-{_OUTPUT_VERSION}-{metadata.version('docling-slim')}"
 
     def detect(self, path: Path, filename: str) -> str:
-        return detection.detect(path, filename, self._limits.expanded_bytes)
+        return detection.detect(path, filename, self.limits.expanded_bytes)
 
     def convert(
         self, path: Path, fmt: str, options: ConversionOptions, *, timeout: float, progress: Progress
     ) -> ConvertedDocument:
         if fmt not in detection.SUPPORTED:
             raise detection.unsupported("This file format is not supported.")
+        request = Request(path=path.resolve(), format=fmt, options=options, limits=self.limits)
+        return self.run(request, timeout=timeout, progress=progress)
+
+    def run(self, request: Request, *, timeout: float, progress: Progress) -> ConvertedDocument:
+        """What a child makes of any request. Raises what `convert` raises, and ConverterUnavailable."""
         watch = _Watch(time.monotonic() + timeout, progress)
-        request = Request(path=path.resolve(), format=fmt, options=options, limits=self._limits)
         with self._child(watch) as child:
             child.send(request)
             return self._result(child, watch)
+
+    def ping(self, timeout: float) -> None:  # noqa: ARG002
+        """Whether what children import is there at all."""
+        if missing := [name for name in ("docling", "docling_parse") if find_spec(name) is None]:
+            raise ConverterUnavailable(
+                f"The package {missing[0]} is not installed: pip install -r requirements.txt"
+            )
 
     def close(self) -> None:
         """Ends all children; conversions under way raise ConversionCrashed."""

@@ -7,11 +7,38 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from shared.documents import Block
+from shared.documents import Block, ConvertedDocument
+from shared.errors import DocumentEmpty
 from shared.providers.conversion.markdown import table
 
 _SPACE_BEFORE_MARK = re.compile(r" ([,.;:!?)\]])(?= |$)")
-_PAGED = {"pptx", "xlsx", "pdf"}
+_SCANNED = {"pdf", "png", "jpg", "tiff", "webp", "bmp", "gif"}
+_PAGED = {"pptx", "xlsx"} | _SCANNED
+_NAMED_PAGES = 20
+
+
+def document_of(document: Any, fmt: str, *, partial: bool, failed: Iterable[int]) -> ConvertedDocument:
+    """A PDF or an image that Docling's models have read. `failed`: pages that it could not convert.
+
+    Raises DocumentEmpty."""
+    blocks = tuple(blocks_of(document, fmt))
+    if not blocks:
+        raise DocumentEmpty("No text was found on the pages.")
+    return ConvertedDocument(
+        format=fmt,
+        title=title_of(blocks),
+        pages=len(document.pages) or None,
+        blocks=blocks,
+        warnings=tuple(_gaps(partial, sorted(set(failed)))),
+    )
+
+
+def _gaps(partial: bool, failed: Sequence[int]) -> Iterator[str]:
+    if failed:
+        named = ", ".join(map(str, failed[:_NAMED_PAGES])) + (", ..." if len(failed) > _NAMED_PAGES else "")
+        yield f"{len(failed)} pages could not be converted and were left out: {named}."
+    elif partial:
+        yield "Parts of the file could not be converted."
 
 
 def blocks_of(document: Any, fmt: str) -> Iterator[Block]:
@@ -31,7 +58,18 @@ def _single(items: Iterable[Any], document: Any, fmt: str, sheets: set[int]) -> 
         if fmt == "xlsx" and page and page not in sheets:
             sheets.add(page)
             yield Block(kind="heading", level=1, text=_sheet_name(item, document, page), page=page)
-        yield _block(item, page)
+        if item.label.value == "picture" and fmt in _SCANNED:
+            yield Block(kind="text", text=_text_in(item, document), page=page)
+        else:
+            yield _block(item, page)
+
+
+def _text_in(picture: Any, document: Any) -> str:
+    """The words inside a picture, in one piece: a whole scanned page may have been taken for one."""
+    captions = {reference.cref for reference in picture.captions}
+    inside = document.iterate_items(root=picture, traverse_pictures=True)
+    texts = (getattr(item, "text", "") for item, _ in inside if item.self_ref not in captions)
+    return " ".join(" ".join(texts).split())
 
 
 def _page(item: Any, fmt: str) -> int | None:
@@ -72,7 +110,8 @@ def _block(item: Any, page: int | None) -> Block:
     label = item.label.value
     if label == "table":
         return Block(kind="table", text=table(_rows(item)), page=page)
-    text = str(getattr(item, "text", "")).strip()
+    # A formula that no model has read has the characters of the page alone.
+    text = str(getattr(item, "text", "") or getattr(item, "orig", "")).strip()
     if label in {"title", "section_header"}:
         return Block(kind="heading", level=_level(item), text=" ".join(text.split()), page=page)
     if label == "code":
