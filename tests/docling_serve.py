@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,19 +19,23 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from docling.datamodel.base_models import ConversionStatus, DoclingComponentType, ErrorItem
-from docling.datamodel.service.options import ConvertDocumentsOptions
-from docling.datamodel.service.responses import (
-    ConvertDocumentResponse,
-    ExportDocumentResponse,
-    PublicFailureInfo,
-    TaskStatusResponse,
-)
-from docling.datamodel.service.tasks import TaskType
 from docling_core.types.doc import DoclingDocument
 from pydantic import ValidationError
 from python_multipart import parse_form
 
 from tests.docling_documents import timetable
+
+with warnings.catch_warnings():
+    # Its options read those of their own fields that are deprecated.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from docling.datamodel.service.options import ConvertDocumentsOptions
+    from docling.datamodel.service.responses import (
+        ConvertDocumentResponse,
+        ExportDocumentResponse,
+        PublicFailureInfo,
+        TaskStatusResponse,
+    )
+    from docling.datamodel.service.tasks import TaskType
 
 LAST_PAGE = 100_000
 
@@ -73,7 +78,7 @@ class DoclingServer(ThreadingHTTPServer):
         self.key: str | None = None
         self.replies: dict[str, list[Reply]] = {}
         self.always: dict[str, Reply] = {}
-        self.waits = (1, 1)
+        self.waits = (0, 0)
         self.outcome = ConversionStatus.SUCCESS
         self.errors: list[ErrorItem] = []
         self.failure: PublicFailureInfo | None = None

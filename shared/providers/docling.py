@@ -52,7 +52,12 @@ _OFFLINE = {
     "DO_NOT_TRACK": "1",
 }
 
-_KINDS: list[type[DocmillError]] = [*DocumentError.__subclasses__(), ConversionCrashed, ConverterUnavailable]
+_KINDS: list[type[DocmillError]] = [
+    *DocumentError.__subclasses__(),
+    ConversionCrashed,
+    ConverterUnavailable,
+    TaskTimeout,
+]
 _ERRORS = {kind.code: kind for kind in _KINDS}
 
 Progress = Callable[[int, int], None]

@@ -65,16 +65,24 @@ class DoclingServe:
     """A `Reader` of PDFs and images. `own` unlocks nothing and parses nothing here: it is the child that
     counts a PDF's pages before it is sent, and reads the answer.
 
-    `request_timeout`: seconds for one answer to begin, and between two pieces of it.
+    `request_timeout`: seconds for one answer to begin, and between two pieces of it. `backoff`: seconds
+    before a request is repeated for the first time.
     """
 
     def __init__(
-        self, url: str, api_key: str | None, own: DoclingConverter, *, request_timeout: float = 60
+        self,
+        url: str,
+        api_key: str | None,
+        own: DoclingConverter,
+        *,
+        request_timeout: float = 60,
+        backoff: float = 0.5,
     ) -> None:
         self._url = url.rstrip("/").removesuffix("/v1")
         self._headers = {"X-Api-Key": api_key} if api_key else {}
         self._own = own
         self._request_timeout = request_timeout
+        self._backoff = backoff
 
     @property
     def version(self) -> str:
@@ -96,7 +104,7 @@ class DoclingServe:
         watch.total = self._run(count, watch).pages or 1
         with scratch.folder() as folder, self._client() as http:
             answer = Path(folder) / "answer.json"
-            job = _Job(http, watch, self._request_timeout)
+            job = _Job(http, watch, self._request_timeout, self._backoff)
             task_id = job.submit(path, _form(fmt, options, pages, watch.check()))
             job.wait(task_id)
             job.fetch(task_id, answer, self._own.limits.expanded_bytes)
@@ -107,7 +115,8 @@ class DoclingServe:
     def ping(self, timeout: float) -> None:
         """Asks for its health, then whether it takes our key, by a question that has no other effect."""
         with self._client() as http, clock.within(timeout):
-            job = _Job(http, _Watch(timeout, _nobody), min(timeout, self._request_timeout))
+            watch = _Watch(timeout, _nobody)
+            job = _Job(http, watch, min(timeout, self._request_timeout), self._backoff)
             job.call(lambda: job.get("/health"), _never)
             job.call(lambda: job.get(f"{_POLL}docmill-looks", but=404), _never)
 
@@ -164,10 +173,11 @@ class _Watch:
 class _Job:
     """The requests of one conversion. Each runs in a thread that is left alone when `watch` says stop."""
 
-    def __init__(self, http: httpx.Client, watch: _Watch, request_timeout: float) -> None:
+    def __init__(self, http: httpx.Client, watch: _Watch, request_timeout: float, backoff: float) -> None:
         self._http = http
         self._watch = watch
         self._request_timeout = request_timeout
+        self._backoff = backoff
 
     def submit(self, path: Path, form: dict[str, Any]) -> str:
         """The id of the task. Sent again only when the server surely has made none."""
@@ -233,7 +243,7 @@ class _Job:
         retrying = Retrying(
             retry=retry_if_exception(again),
             stop=stop_after_attempt(_ATTEMPTS) | stop_before_delay(self._watch.check()),
-            wait=_pause_before,
+            wait=self._before_the_next,
             sleep=self._pause,
             reraise=True,
         )
@@ -244,6 +254,16 @@ class _Job:
         except httpx.HTTPError as error:
             self._watch.check()
             raise ConverterUnavailable(_trouble(error)) from error
+
+    def _before_the_next(self, state: RetryCallState) -> float:
+        """Seconds: what the server asked for, or the back-off, doubled, with some chance in it."""
+        from tenacity import wait_exponential, wait_random
+
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, _Refused) and error.wait is not None:
+            return error.wait
+        usual = wait_exponential(multiplier=self._backoff, max=8) + wait_random(0, self._backoff)
+        return usual(state)
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -368,16 +388,6 @@ def _was_not_taken(error: BaseException) -> bool:
     if isinstance(error, _Refused):
         return error.soon and error.status in {429, 503}
     return isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-
-
-def _pause_before(state: RetryCallState) -> float:
-    """Seconds: what the server asked for, or 0.5, 1 with some chance in it."""
-    from tenacity import wait_exponential, wait_random
-
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.wait if isinstance(error, _Refused) else None
-    usual = wait_exponential(multiplier=0.5, max=8) + wait_random(0, 0.5)
-    return usual(state) if asked is None else asked
 
 
 def _trouble(error: httpx.HTTPError) -> str:
