@@ -87,7 +87,7 @@ class Core:
     def checks(self) -> dict[str, str | None]:
         """What is wrong with each dependency, None where nothing is. Makes no paid call."""
         found = {
-            "storage": _problem(self._tables.ping),
+            "storage": _problem(lambda: self._tables.ping()),  # noqa: PLW0108 - made within
             "supabase": _problem(lambda: self.documents.ping(5)),
             "models": _problem(lambda: self.models.ping(5)),
         }

@@ -239,7 +239,7 @@ def test_a_part_of_the_document_comes_with_a_warning(read: Read, server: Docling
     server.errors = [problem("p", "backend_failure", page) for page in (3, 5, 3)]
     document = read()
     assert document.blocks == BLOCKS
-    assert document.warnings == ("2 pages could not be converted and were left out: 3, 5.",)
+    assert document.warnings == ("Pages that could not be converted and are missing: 3, 5.",)
 
 
 def test_a_part_for_want_of_time_is_no_document(read: Read, server: DoclingServer) -> None:

@@ -36,7 +36,7 @@ def document_of(document: Any, fmt: str, *, partial: bool, failed: Iterable[int]
 def _gaps(partial: bool, failed: Sequence[int]) -> Iterator[str]:
     if failed:
         named = ", ".join(map(str, failed[:_NAMED_PAGES])) + (", ..." if len(failed) > _NAMED_PAGES else "")
-        yield f"{len(failed)} pages could not be converted and were left out: {named}."
+        yield f"Pages that could not be converted and are missing: {named}."
     elif partial:
         yield "Parts of the file could not be converted."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,9 +21,9 @@ _PLACE = Path(".cache/docling/models")
 """Below the home folder: where `docling-tools models download` puts them."""
 
 
-def missing(artifacts: Path | None) -> str | None:
+def missing(artifacts: Path | None, packages: Sequence[str] = _PACKAGES) -> str | None:
     """What this tier lacks here, for the operator; None when nothing. Imports none of it."""
-    lacking = [name for name in _PACKAGES if find_spec(name) is None]
+    lacking = [name for name in packages if find_spec(name) is None]
     if lacking:
         return (
             f"The tier `standard` needs the package {lacking[0]}, which is not installed: "
@@ -75,8 +75,10 @@ def read(
                 page_range=(request.first_page, last),
                 progress_callback=report,
             )
-        except (OSError, ImportError, RuntimeError) as error:
-            # Before the document is touched, models are loaded; afterwards errors are in the result.
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Models are loaded before the document is touched; what happens later is in the result.
             raise ConverterUnavailable("The models of the tier `standard` do not load. " + _FETCH) from error
     return _text(result, request)
 
