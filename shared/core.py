@@ -220,7 +220,8 @@ def _reader(settings: Settings, own: DoclingConverter) -> Reader | None:
     from shared.providers.tiers import StandardReader
 
     wanted = settings.docling_pipeline
-    artifacts = Path(settings.docling_artifacts_path) if settings.docling_artifacts_path else None
+    path = settings.docling_artifacts_path
+    artifacts = Path(path).expanduser().resolve() if path else None
     if settings.docling_serve_url and wanted in {"remote", "auto"}:
         key = settings.docling_serve_api_key
         return DoclingServe(settings.docling_serve_url, key.get_secret_value() if key else None, own)

@@ -128,15 +128,23 @@ def test_doctor_finds_a_healthy_service_healthy(run: Run) -> None:
     ran = run("doctor", "--json")
     assert ran.exit_code == 0, ran.output
     states = {item["check"]: item["state"] for item in json.loads(ran.stdout)["items"]}
-    assert states["Supabase"] == states["keys of acme"] == "ok"
+    assert states["Supabase"] == states["keys of acme"] == states["tier native"] == "ok"
     assert states["WEBHOOK_ALLOW_HTTP"] == "warning"
 
 
 def test_doctor_finds_what_is_wrong(run: Run) -> None:
-    ran = run("doctor", "--json", SUPABASE_KEY="wrong", SECRETS_KEY="", CLIENT_IDS="default,keyless")
+    ran = run(
+        "doctor",
+        "--json",
+        SUPABASE_KEY="wrong",
+        SECRETS_KEY="",
+        CLIENT_IDS="default,keyless",
+        DOCLING_PIPELINE="remote",
+        DOCLING_SERVE_URL="http://127.0.0.1:9",
+    )
     assert ran.exit_code == 1
     wrong = {item["check"] for item in json.loads(ran.stdout)["items"] if item["state"] == "wrong"}
-    assert wrong == {"Supabase", "SECRETS_KEY", "keys of keyless"}
+    assert wrong == {"Supabase", "SECRETS_KEY", "keys of keyless", "tier remote"}
 
 
 def test_python_m_cli(app: App) -> None:
