@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from shared import deadline as clock
 from shared import scratch
@@ -56,14 +56,14 @@ _CHUNK = 1 << 20
 
 
 class _Status(BaseModel):
-    task_id: str
+    task_id: str = Field(pattern=r"^[\w.-]+$")
     task_status: str
     failure: Failure | None = None
 
 
 class DoclingServe:
-    """A `Reader` of PDFs and images. `own` unlocks nothing and parses nothing here: it is the child that
-    counts a PDF's pages before it is sent, and reads the answer.
+    """A `Reader` of PDFs and images. Nothing is parsed in this process: `own` has the child that counts the
+    pages of a PDF before it is sent, and reads the answer.
 
     `request_timeout`: seconds for one answer to begin, and between two pieces of it. `backoff`: seconds
     before a request is repeated for the first time.
@@ -187,7 +187,7 @@ class _Job:
                 body = cast(BinaryIO, _Upload(file, stopped))
                 files = {"files": (f"document.{form['extension']}", body, "application/octet-stream")}
                 fields = {name: value for name, value in form.items() if name != "extension"}
-                return _status(self._answer("POST", "/v1/convert/file/async", data=fields, files=files))
+                return _status(self._post("/v1/convert/file/async", data=fields, files=files))
 
         stopped = threading.Event()
         try:
@@ -230,8 +230,8 @@ class _Job:
             _check(answer)
         return answer
 
-    def _answer(self, method: str, path: str, **body: Any) -> httpx.Response:
-        answer = self._http.request(method, path, timeout=self._request_timeout, **body)
+    def _post(self, path: str, **body: Any) -> httpx.Response:
+        answer = self._http.post(path, timeout=self._request_timeout, **body)
         _check(answer)
         return answer
 
@@ -336,7 +336,8 @@ class _Refused(Exception):
             )
         if self.status in {400, 415, 422}:
             return ConversionFailed(
-                "docling-serve refused the file or the options that it was sent with. Is it a version 1?"
+                "docling-serve refused the file or the options that it was sent with. Is it a version 1, and "
+                "its DOCLING_SERVE_MAX_DOCUMENT_TIMEOUT above TASK_TIMEOUT_SECONDS?"
             )
         if self.lost:
             return ConverterUnavailable(
