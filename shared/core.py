@@ -198,15 +198,9 @@ _SUPABASE = {"SUPABASE_URL": "https://<project>.supabase.co", "SUPABASE_KEY": "s
 
 
 def _converter(settings: Settings) -> Converter:
-    from shared.providers.conversion.request import Limits
-    from shared.providers.docling import DoclingConverter
     from shared.providers.tiers import AutoConverter, TieredConverter
 
-    own = DoclingConverter(
-        processes=settings.conversion_processes,
-        memory_mb=settings.conversion_memory_mb,
-        limits=Limits(pages=settings.max_pages, expanded_bytes=settings.max_expanded_bytes),
-    )
+    own = _own_converter(settings)
     reader = _reader(settings, own)
     if reader is None:
         return own
@@ -228,6 +222,17 @@ def _reader(settings: Settings, own: DoclingConverter) -> Reader | None:
     if wanted == "standard" or (wanted == "auto" and missing(artifacts) is None):
         return StandardReader(own, artifacts)
     return None
+
+
+def _own_converter(settings: Settings) -> DoclingConverter:
+    from shared.providers.conversion.request import Limits
+    from shared.providers.docling import DoclingConverter
+
+    return DoclingConverter(
+        processes=settings.conversion_processes,
+        memory_mb=settings.conversion_memory_mb,
+        limits=Limits(pages=settings.max_pages, expanded_bytes=settings.max_expanded_bytes),
+    )
 
 
 def _models(settings: Settings) -> LanguageModel:

@@ -71,7 +71,7 @@ class DoclingConverter:
 
     def __init__(self, processes: int, memory_mb: int, limits: Limits) -> None:
         self._memory = memory_mb * _MEGABYTE
-        self.limits = limits
+        self._limits = limits
         self._lock = threading.Lock()
         self._children: set[_Child] = set()
         self._closed = False
@@ -82,17 +82,21 @@ class DoclingConverter:
 
     @property
     def version(self) -> str:
-        return f"native-{_OUTPUT_VERSION}-{metadata.version('docling-slim')}"
+        return f"{_OUTPUT_VERSION}-{metadata.version('docling-slim')}"
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
 
     def detect(self, path: Path, filename: str) -> str:
-        return detection.detect(path, filename, self.limits.expanded_bytes)
+        return detection.detect(path, filename, self._limits.expanded_bytes)
 
     def convert(
         self, path: Path, fmt: str, options: ConversionOptions, *, timeout: float, progress: Progress
     ) -> ConvertedDocument:
         if fmt not in detection.SUPPORTED:
             raise detection.unsupported("This file format is not supported.")
-        request = Request(path=path.resolve(), format=fmt, options=options, limits=self.limits)
+        request = Request(path=path.resolve(), format=fmt, options=options, limits=self._limits)
         return self.run(request, timeout=timeout, progress=progress)
 
     def run(self, request: Request, *, timeout: float, progress: Progress) -> ConvertedDocument:

@@ -21,8 +21,6 @@ class Limits(Value):
 class Request(Value):
     path: Path
     format: str
-    options: ConversionOptions = ConversionOptions()
-    limits: Limits = Limits()
     reader: Literal["native", "standard", "served", "count"] = "native"
     """Who reads the file. `standard`: Docling's full pipeline. `served`: the file is the answer of a
     docling-serve that has. `count`: nobody, its pages are counted."""
@@ -31,3 +29,5 @@ class Request(Value):
     """Both within the range, for `standard`."""
     artifacts: Path | None = None
     """Folder of the models, for `standard`."""
+    options: ConversionOptions = ConversionOptions()
+    limits: Limits = Limits()
