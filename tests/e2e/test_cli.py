@@ -128,23 +128,34 @@ def test_doctor_finds_a_healthy_service_healthy(run: Run) -> None:
     ran = run("doctor", "--json")
     assert ran.exit_code == 0, ran.output
     states = {item["check"]: item["state"] for item in json.loads(ran.stdout)["items"]}
-    assert states["Supabase"] == states["keys of acme"] == states["tier native"] == "ok"
+    assert states["Supabase"] == states["keys of acme"] == "ok"
     assert states["WEBHOOK_ALLOW_HTTP"] == "warning"
 
 
 def test_doctor_finds_what_is_wrong(run: Run) -> None:
-    ran = run(
-        "doctor",
-        "--json",
-        SUPABASE_KEY="wrong",
-        SECRETS_KEY="",
-        CLIENT_IDS="default,keyless",
-        DOCLING_PIPELINE="remote",
-        DOCLING_SERVE_URL="http://127.0.0.1:9",
-    )
+    ran = run("doctor", "--json", SUPABASE_KEY="wrong", SECRETS_KEY="", CLIENT_IDS="default,keyless")
     assert ran.exit_code == 1
     wrong = {item["check"] for item in json.loads(ran.stdout)["items"] if item["state"] == "wrong"}
-    assert wrong == {"Supabase", "SECRETS_KEY", "keys of keyless", "tier remote"}
+    assert wrong == {"Supabase", "SECRETS_KEY", "keys of keyless"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "advice"),
+    [
+        ({"DOCLING_PIPELINE": "native"}, None),
+        ({"DOCLING_PIPELINE": "standard"}, "requirements-standard.txt"),
+        ({"DOCLING_PIPELINE": "remote", "DOCLING_SERVE_URL": "http://127.0.0.1:9"}, "DOCLING_SERVE_URL"),
+    ],
+)
+def test_doctor_tells_of_the_conversion_tier(run: Run, environ: dict[str, str], advice: str | None) -> None:
+    ran = run("doctor", "--json", **environ)
+    (found,) = (
+        item
+        for item in json.loads(ran.stdout)["items"]
+        if item["check"] == f"tier {environ['DOCLING_PIPELINE']}"
+    )
+    assert found["state"] == ("wrong" if advice else "ok")
+    assert (advice or "") in found["advice"]
 
 
 def test_python_m_cli(app: App) -> None:
