@@ -16,7 +16,8 @@ from shared.providers.conversion import page_count
 from shared.providers.conversion.docling_document import document_of
 from shared.providers.conversion.request import Request
 
-_PACKAGES = ("torch", "torchvision", "transformers", "docling_ibm_models")
+# Without rapidocr Docling would go without OCR and say so in its log alone.
+_PACKAGES = ("torch", "torchvision", "transformers", "docling_ibm_models", "rapidocr")
 _PLACE = Path(".cache/docling/models")
 """Below the home folder: where `docling-tools models download` puts them."""
 
@@ -94,7 +95,7 @@ def _text(result: Any, request: Request) -> ConvertedDocument:
     return document_of(result.document, request.format, partial=status != "success", failed=failed)
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=1)
 def _converter(artifacts: Path, ocr: str) -> Any:
     """Kept for the next document: loading the models takes longer than reading a page."""
     from docling.datamodel.base_models import InputFormat
