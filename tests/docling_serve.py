@@ -106,10 +106,10 @@ class DoclingServer(ThreadingHTTPServer):
         """A client that went away is what half of these tests are about."""
 
 
-def problem(message: str, category: str, page: int | None = None) -> ErrorItem:
+def problem(message: str, category: str, page: int | None = None, *, component: str = "model") -> ErrorItem:
     return ErrorItem.model_validate(
         {
-            "component_type": DoclingComponentType.MODEL,
+            "component_type": DoclingComponentType(component),
             "module_name": "test",
             "error_message": message,
             "category": category,

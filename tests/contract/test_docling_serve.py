@@ -17,6 +17,7 @@ from shared.errors import (
     ConversionFailed,
     ConverterUnavailable,
     DocmillError,
+    DocumentCorrupt,
     DocumentEmpty,
     DocumentEncrypted,
     DocumentTooLarge,
@@ -256,6 +257,14 @@ def test_a_result_that_is_a_failure(read: Read, server: DoclingServer, outcome: 
     with pytest.raises(ConversionFailed) as raised:
         read()
     assert "secret" not in raised.value.message
+
+
+def test_a_file_that_could_not_be_opened(read: Read, server: DoclingServer) -> None:
+    """As docling-serve 1.38 answers for bytes that are no PDF."""
+    server.outcome = ConversionStatus.FAILURE
+    server.errors = [problem("could not load document", "backend_failure", component="user_input")]
+    with pytest.raises(DocumentCorrupt):
+        read()
 
 
 def test_no_text_at_all(read: Read, server: DoclingServer) -> None:

@@ -2,7 +2,8 @@
 
 The result of a task (docling-serve v1, `GET /v1/result/{task_id}`), as far as it is of use here:
 
-    {"status": "success|partial_success|skipped|failure", "errors": [{"category", "page_no"}],
+    {"status": "success|partial_success|skipped|failure",
+     "errors": [{"component_type", "category", "page_no"}],
      "document": {"json_content": <DoclingDocument>}}
     or {"kind": "TaskFailureResult", "failure": {"category", "retryable"}}
 
@@ -21,6 +22,7 @@ from shared.errors import (
     ConversionFailed,
     ConverterUnavailable,
     DocmillError,
+    DocumentCorrupt,
     DocumentTooLarge,
     TaskTimeout,
 )
@@ -55,8 +57,14 @@ class Failure(BaseModel):
 
 
 class _Problem(BaseModel):
+    component_type: str = ""
     category: str = "unknown"
     page_no: int | None = None
+
+    @property
+    def is_broken_file(self) -> bool:
+        """It could not even be opened."""
+        return (self.component_type, self.category) == ("user_input", "backend_failure")
 
 
 class _Document(BaseModel):
@@ -77,6 +85,8 @@ def convert(request: Request) -> ConvertedDocument:
         raise answer.failure.error()
     categories = {problem.category for problem in answer.errors}
     if answer.status not in {"success", "partial_success"}:
+        if any(problem.is_broken_file for problem in answer.errors):
+            raise DocumentCorrupt
         raise Failure(category=min(categories, default="unknown")).error()
     if "timeout" in categories:  # a part of the document, which nobody asked for
         raise Failure(category="timeout").error()
