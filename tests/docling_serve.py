@@ -273,7 +273,7 @@ def _form_value(name: str, values: list[str]) -> Any:
 @contextmanager
 def running() -> Iterator[DoclingServer]:
     server = DoclingServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
         yield server
