@@ -111,7 +111,8 @@ def _reached(settings: Settings) -> list[Finding]:
     from shared.core import Core
 
     core = Core(settings)
-    checks = [*_CHECKS, *map(_keys_of, settings.client_ids)]
+    tiers = [Check(f"tier {settings.docling_pipeline}", _tier, "See docs/conversion.md.")]
+    checks = [*_CHECKS, *tiers, *map(_keys_of, settings.client_ids)]
     try:
         with ThreadPoolExecutor(len(checks)) as pool:
             return list(pool.map(partial(_ask, core), checks))
@@ -170,6 +171,11 @@ def _converter(_: Core) -> bool:
             importlib.import_module(name)
     except ImportError:
         return False
+    return True
+
+
+def _tier(core: Core) -> bool:
+    core.converter.ping(SECONDS)
     return True
 
 

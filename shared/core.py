@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from shared.backlog import QueueBacklog
@@ -34,6 +35,8 @@ from shared.settings import Settings, SettingsError, read_settings
 if TYPE_CHECKING:
     from shared.keys import Authenticator
     from shared.providers.conversion.request import Recognition
+    from shared.providers.docling import DoclingConverter
+    from shared.providers.tiers import Reader
     from shared.storage.blobs import AzureBlobStore
     from shared.storage.tables import Tables
 
@@ -88,11 +91,14 @@ class Core:
 
     def checks(self) -> dict[str, str | None]:
         """What is wrong with each dependency, None where nothing is. Makes no paid call."""
-        return {
+        found = {
             "storage": _problem(self._reach_storage),
             "supabase": _problem(lambda: self.documents.ping(5)),
             "models": _problem(lambda: self.models.ping(5)),
         }
+        if self.settings.docling_pipeline != "native":  # which depends on nothing outside
+            found["converter"] = _problem(lambda: self.converter.ping(5))
+        return found
 
     def _reach_storage(self) -> None:
         """Each of its services: they have roles, network rules and addresses of their own."""
@@ -204,6 +210,33 @@ _SUPABASE = {"SUPABASE_URL": "https://<project>.supabase.co", "SUPABASE_KEY": "s
 
 
 def _converter(settings: Settings) -> Converter:
+    from shared.providers.tiers import AutoConverter, TieredConverter
+
+    own = _own_converter(settings)
+    reader = _reader(settings, own)
+    if reader is None:
+        return own
+    return AutoConverter(own, reader) if settings.docling_pipeline == "auto" else TieredConverter(own, reader)
+
+
+def _reader(settings: Settings, own: DoclingConverter) -> Reader | None:
+    """Who reads PDFs and images in place of `own`, or beside it. `auto` takes the best that there is."""
+    from shared.providers.conversion.standard import missing
+    from shared.providers.docling_serve import DoclingServe
+    from shared.providers.tiers import StandardReader
+
+    wanted = settings.docling_pipeline
+    path = settings.docling_artifacts_path
+    artifacts = Path(path).expanduser().resolve() if path else None
+    if settings.docling_serve_url and wanted in {"remote", "auto"}:
+        key = settings.docling_serve_api_key
+        return DoclingServe(settings.docling_serve_url, key.get_secret_value() if key else None, own)
+    if wanted == "standard" or (wanted == "auto" and missing(artifacts) is None):
+        return StandardReader(own, artifacts)
+    return None
+
+
+def _own_converter(settings: Settings) -> DoclingConverter:
     from shared.providers.conversion.request import Limits
     from shared.providers.docling import DoclingConverter
 

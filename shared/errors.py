@@ -15,6 +15,7 @@
     |   |-- BlobNotFound (and DocumentChanged), UnsupportedFormat, DocumentCorrupt, DocumentEncrypted
     |   |-- DocumentEmpty, DocumentTooLarge, ConversionFailed
     |-- ConversionCrashed              tried once more
+    |-- ConverterUnavailable           tried again
     |-- TaskTimeout                    tried again
     |-- ModelRateLimited, ModelUnavailable   tried again
     |-- ModelRejected                  final
@@ -193,6 +194,17 @@ class ConversionFailed(DocumentError):
 class ConversionCrashed(DocmillError):
     code, retries = "conversion_crashed", ONCE
     default = "The converter crashed or ran out of memory on this file. Try a smaller version of it."
+
+
+class ConverterUnavailable(DocmillError):
+    """A part that converts is out of reach or not set up: nothing that the document could mend.
+
+    Tried again even where an operator has to do something first: what runs out of attempts meanwhile is a
+    dead letter, and all of those are retried with one command.
+    """
+
+    code, status, retries = "converter_unavailable", 503, ALWAYS
+    default = "The service that converts documents is out of reach. Try again in a moment."
 
 
 class TaskTimeout(DocmillError):

@@ -354,8 +354,11 @@ class Converter(Protocol):
     ) -> ConvertedDocument:
         """Text of a file in blocks. `progress(done, total)` in pages; what it raises stops the conversion.
 
-        Raises the document errors, ConversionCrashed, TaskTimeout.
+        Raises the document errors, ConversionCrashed, ConverterUnavailable, TaskTimeout.
         """
+
+    def ping(self, timeout: float) -> None:
+        """Raises ConverterUnavailable when something that it needs is missing or does not answer."""
 
 
 # --- models ----------------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ EXAMPLES = {
     "MODEL_PROVIDER": "local",
     "OPENAI_EMBEDDING_DIMENSIONS": "1536",
     "OPENAI_BASE_URL": "https://api.openai.com/v1",
+    "DOCLING_SERVE_URL": "https://docling.example.com",
     "SUPABASE_URL": "https://<project>.supabase.co",
     "SUPABASE_KEY": "sb_secret_...",
     "DOCLING_PIPELINE": "native",
@@ -164,7 +165,10 @@ class Settings(TriggerSettings):
     supabase_url: str | None = None
     supabase_key: SecretStr | None = None
 
-    docling_pipeline: Literal["native"] = "native"
+    docling_pipeline: Literal["native", "standard", "remote", "auto"] = "native"
+    docling_serve_url: str | None = None
+    docling_serve_api_key: SecretStr | None = None
+    docling_artifacts_path: str | None = None
     conversion_processes: int = Field(default=1, ge=1, le=32)
     conversion_memory_mb: int = Field(default=2048, ge=256)
     ocr_language: str = "en"
@@ -317,7 +321,7 @@ class Settings(TriggerSettings):
             raise ValueError("an NCRONTAB expression has six fields: second minute hour day month weekday")
         return value
 
-    @field_validator("supabase_url", "openai_base_url", "azure_openai_endpoint")
+    @field_validator("supabase_url", "openai_base_url", "azure_openai_endpoint", "docling_serve_url")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
@@ -336,6 +340,15 @@ class Settings(TriggerSettings):
         if len(key) != 32:
             raise ValueError("it is not a key: 32 bytes in url-safe base64")
         return value
+
+    @model_validator(mode="after")
+    def _served(self) -> Settings:
+        if self.docling_pipeline == "remote" and self.docling_serve_url is None:
+            raise ValueError(
+                "DOCLING_SERVE_URL: is not set, and DOCLING_PIPELINE=remote needs it. "
+                f"Example: DOCLING_SERVE_URL={EXAMPLES['DOCLING_SERVE_URL']}"
+            )
+        return self
 
     @property
     def provider(self) -> Literal["openai", "local"]:

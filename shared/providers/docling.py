@@ -17,12 +17,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from shared import scratch
 from shared.documents import ConvertedDocument
-from shared.errors import ConversionCrashed, ConversionFailed, DocmillError, DocumentError, TaskTimeout
+from shared.errors import (
+    ConversionCrashed,
+    ConversionFailed,
+    ConverterUnavailable,
+    DocmillError,
+    DocumentError,
+    TaskTimeout,
+)
 from shared.ports import ConversionOptions
 from shared.providers.conversion import detection, ocr_models
 from shared.providers.conversion.processors import processors
@@ -45,7 +53,12 @@ _OFFLINE = {
     "DO_NOT_TRACK": "1",
 }
 
-_KINDS: list[type[DocmillError]] = [*DocumentError.__subclasses__(), ConversionCrashed]
+_KINDS: list[type[DocmillError]] = [
+    *DocumentError.__subclasses__(),
+    ConversionCrashed,
+    ConverterUnavailable,
+    TaskTimeout,
+]
 _ERRORS = {kind.code: kind for kind in _KINDS}
 
 Progress = Callable[[int, int], None]
@@ -78,6 +91,10 @@ class DoclingConverter:
         ocr = ocr_models.fingerprint(self._recognition)
         return f"{_OUTPUT_VERSION}-{metadata.version('docling-slim')}-ocr-{ocr}"
 
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
     def detect(self, path: Path, filename: str) -> str:
         return detection.detect(path, filename, self._limits.expanded_bytes)
 
@@ -86,7 +103,6 @@ class DoclingConverter:
     ) -> ConvertedDocument:
         if fmt not in detection.SUPPORTED:
             raise detection.unsupported("This file format is not supported.")
-        watch = _Watch(time.monotonic() + timeout, progress)
         request = Request(
             path=path.resolve(),
             format=fmt,
@@ -94,9 +110,21 @@ class DoclingConverter:
             limits=self._limits,
             recognition=self._recognition,
         )
+        return self.run(request, timeout=timeout, progress=progress)
+
+    def run(self, request: Request, *, timeout: float, progress: Progress) -> ConvertedDocument:
+        """What a child makes of any request. Raises what `convert` raises, and ConverterUnavailable."""
+        watch = _Watch(time.monotonic() + timeout, progress)
         with self._child(watch) as child:
             child.send(request)
             return self._result(child, watch)
+
+    def ping(self, timeout: float) -> None:  # noqa: ARG002
+        """Whether what children import is there at all."""
+        if missing := [name for name in ("docling", "docling_parse") if find_spec(name) is None]:
+            raise ConverterUnavailable(
+                f"The package {missing[0]} is not installed: pip install -r requirements.txt"
+            )
 
     def close(self) -> None:
         """Ends all children; conversions under way raise ConversionCrashed."""

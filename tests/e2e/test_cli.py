@@ -140,6 +140,25 @@ def test_doctor_finds_what_is_wrong(run: Run) -> None:
     assert wrong == {"Supabase", "SECRETS_KEY", "OCR", "keys of keyless"}
 
 
+@pytest.mark.parametrize(
+    ("environ", "advice"),
+    [
+        ({"DOCLING_PIPELINE": "native"}, None),
+        ({"DOCLING_PIPELINE": "standard"}, "requirements-standard.txt"),
+        ({"DOCLING_PIPELINE": "remote", "DOCLING_SERVE_URL": "http://127.0.0.1:9"}, "DOCLING_SERVE_URL"),
+    ],
+)
+def test_doctor_tells_of_the_conversion_tier(run: Run, environ: dict[str, str], advice: str | None) -> None:
+    ran = run("doctor", "--json", **environ)
+    (found,) = (
+        item
+        for item in json.loads(ran.stdout)["items"]
+        if item["check"] == f"tier {environ['DOCLING_PIPELINE']}"
+    )
+    assert found["state"] == ("wrong" if advice else "ok")
+    assert (advice or "") in found["advice"]
+
+
 def test_python_m_cli(app: App) -> None:
     command = [sys.executable, "-m", "cli", "tasks", "--limit", "1", "--json"]
     ran = subprocess.run(

@@ -20,6 +20,7 @@ TASKS = {
     "blob_not_found": NEVER, "unsupported_format": NEVER, "document_corrupt": NEVER,
     "document_encrypted": NEVER, "document_empty": NEVER, "document_too_large": NEVER,
     "conversion_failed": NEVER, "conversion_crashed": ONCE, "timeout": ALWAYS, "model_rate_limited": ALWAYS,
+    "converter_unavailable": ALWAYS,
     "model_unavailable": ALWAYS, "model_rejected": NEVER, "index_unavailable": ALWAYS,
     "storage_unavailable": ALWAYS, "worker_lost": ALWAYS, "internal": ALWAYS, "invalid_payload": NEVER,
     "unknown_task_type": NEVER,

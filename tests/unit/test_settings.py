@@ -45,6 +45,9 @@ def test_which_clients_get_a_trigger(environ: dict[str, str], clients: tuple[str
         ({"WEBHOOK_RETRY_SECONDS": "5,x"}, "Example: WEBHOOK_RETRY_SECONDS=5,30,120,600"),
         ({"AzureWebJobsStorage": "banana"}, "AZURE_STORAGE_CONNECTION_STRING: it is not"),
         ({"SECRETS_KEY": "short"}, "SECRETS_KEY: "),
+        ({"DOCLING_PIPELINE": "best"}, "Example: DOCLING_PIPELINE=native"),
+        ({"DOCLING_PIPELINE": "remote"}, "Example: DOCLING_SERVE_URL=https://"),
+        ({"DOCLING_SERVE_URL": "docling:5001"}, "DOCLING_SERVE_URL: a URL begins with https://"),
     ],
 )
 def test_a_wrong_setting_is_one_line_with_an_example(environ: dict[str, str], line: str) -> None:

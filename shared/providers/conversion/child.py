@@ -98,6 +98,8 @@ def _error(error: DocmillError) -> dict[str, Any]:
 
 def _convert(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:
     path, fmt = request.path, request.format
+    if request.reader != "native":
+        return _other_reader(request, progress)
     if fmt == "pdf":
         from shared.providers.conversion import pdf
 
@@ -113,6 +115,20 @@ def _convert(request: Request, progress: Callable[[int, int], None]) -> Converte
     from shared.providers.conversion import declarative
 
     return declarative.convert(path, fmt, request.limits)
+
+
+def _other_reader(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:
+    if request.reader == "standard":
+        from shared.providers.conversion import standard
+
+        return standard.convert(request, progress)
+    if request.reader == "count":
+        from shared.providers.conversion import page_count
+
+        return page_count.convert(request)
+    from shared.providers.conversion import served
+
+    return served.convert(request)
 
 
 if __name__ == "__main__":

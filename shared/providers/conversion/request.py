@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -36,6 +37,14 @@ class Recognition(Value):
 class Request(Value):
     path: Path
     format: str
+    reader: Literal["native", "standard", "served", "count"] = "native"
+    """Who reads the file. `standard`: Docling's full pipeline. `served`: the file is the answer of a
+    docling-serve that has. `count`: nobody, its pages are counted."""
+    first_page: int = 1
+    last_page: int | None = None
+    """Both within the range, for `standard`."""
+    artifacts: Path | None = None
+    """Folder of the models, for `standard`."""
     options: ConversionOptions = ConversionOptions()
     limits: Limits = Limits()
     recognition: Recognition = Recognition()
