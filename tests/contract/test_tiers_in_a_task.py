@@ -93,7 +93,7 @@ def test_a_reader_that_is_away_costs_an_attempt_and_nothing_else(
     assert waiting.next_attempt_at is not None
     assert (waiting.next_attempt_at - utc_now()).total_seconds() > 60
     found = services.documents.search(
-        "acme", mode="text", query="page", model=LocalModel.embedding_model, embedding=None, top_k=5
+        "acme", mode="text", query="page", model=LocalModel().embedding_model, embedding=None, top_k=5
     )
     assert found == []  # nothing of the half that could be read
 
