@@ -47,6 +47,13 @@ class Document(Value):
         return self.blob.startswith(f"{self.client_id}/uploads/{self.document_id}/")
 
 
+class Link(Value):
+    """`text`: the words of a block that lead to `url`."""
+
+    text: str
+    url: str
+
+
 class Block(Value):
     """A piece of a converted document, in reading order. `level` is a heading's, 1 the highest."""
 
@@ -56,6 +63,8 @@ class Block(Value):
     level: int | None = None
     page: int | None = None
     """1-based page, sheet or slide; None where the format has none."""
+    links: tuple[Link, ...] = ()
+    """In the order of their words. They are not in `text`: an address is noise to a search by meaning."""
 
 
 class ConvertedDocument(Value):
@@ -78,13 +87,24 @@ class ConvertedDocument(Value):
 
 
 def _markdown(block: Block) -> str:
+    text = _linked(block)
     if block.kind == "heading":
-        return f"{'#' * min(block.level or 1, 6)} {block.text}"
+        return f"{'#' * min(block.level or 1, 6)} {text}"
     if block.kind == "list_item":
-        return f"- {block.text}"
+        return f"- {text}"
     if block.kind == "code":
-        return f"```\n{block.text}\n```"
-    return block.text
+        return f"```\n{text}\n```"
+    return text
+
+
+def _linked(block: Block) -> str:
+    parts, rest = [], block.text
+    for link in block.links:
+        before, words, after = rest.partition(link.text)
+        if words:
+            parts += [before, f"[{words}]({link.url})"]
+            rest = after
+    return "".join((*parts, rest))
 
 
 class Chunk(Value):

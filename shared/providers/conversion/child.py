@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 from shared.documents import ConvertedDocument
-from shared.errors import ConversionCrashed, ConversionFailed, DocmillError
+from shared.errors import ConversionCrashed, ConversionFailed, DocmillError, DocumentEmpty
+from shared.providers.conversion.formats import IMAGES
 from shared.providers.conversion.request import Request
 
 _log = logging.getLogger(__name__)
@@ -104,7 +105,13 @@ def _convert(request: Request, progress: Callable[[int, int], None]) -> Converte
     if fmt in {"txt", "csv"}:
         from shared.providers.conversion import plain
 
-        return plain.convert(path, fmt)
+        return plain.convert(path, fmt, request.limits)
+    if fmt in {"eml", "msg", "mhtml"}:
+        from shared.providers.conversion import mail
+
+        return mail.convert(request, lambda attached: _convert(attached, lambda _done, _total: None))
+    if fmt in IMAGES:
+        raise DocumentEmpty("An image holds no text and OCR is not installed. Upload a file with text in it.")
     from shared.providers.conversion import declarative
 
     return declarative.convert(path, fmt, request.limits)

@@ -15,6 +15,22 @@ class Limits(Value):
     """Pages, slides or sheets."""
     expanded_bytes: int = 2 * 1024 * 1024 * 1024
     """Of a zip-based document, unpacked."""
+    text_bytes: int = 64 * 1024 * 1024
+    """Of text or markup: a text file, the parts of a zip that are parsed; also characters that come out."""
+    mail_bytes: int = 160 * 1024 * 1024
+    """Of a mail with its attachments, which are read at once."""
+    elements: int = 150_000
+    """Paragraphs, runs, cells and tags that Docling makes objects of: 4 to 7 KB and 0.2 ms each."""
+    tags: int = 1_500_000
+    """Of markup that becomes a tree before anything is read of it."""
+    cells: int = 2_000_000
+    """Of all tables, the empty ones that fill their rows up included."""
+    attachments: int = 200
+    """Files in a mail, those in attached mails included."""
+    depth: int = 5
+    """Mails in mails."""
+    pixels: int = 100_000_000
+    """Of one picture. An A4 page at 600 dots per inch has 35 million."""
 
 
 class Request(Value):
