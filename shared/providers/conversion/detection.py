@@ -112,6 +112,8 @@ def _is_outlook(path: Path) -> bool:
         sector = int.from_bytes(header[48:52], "little")
         file.seek((sector + 1) * size)
         directory = file.read(size)
+    if not directory:
+        raise DocumentCorrupt
     names = (directory[at : at + 64] for at in range(0, len(directory), 128))
     return any(name.startswith(_MAIL_STREAMS) for name in names)
 
