@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from shared.errors import DocmillError, DocumentCorrupt, DocumentEncrypted, DocumentTooLarge
-from shared.providers.conversion.markup import Part, Tally, is_markup
+from shared.providers.conversion.markup import Part, Tally, check_depth, is_markup
 from shared.providers.conversion.request import Limits
 
 _CHUNK = 256 * 1024
@@ -48,6 +48,8 @@ def copied(path: Path, fmt: str, limits: Limits) -> bytes | None:
                     for chunk in _chunks(old, name, fmt, tally):
                         if not tally.many_cells:
                             copy.write(chunk)
+        if fmt == "epub":
+            _check_chapters(buffer, limits)
     except DocmillError:
         raise
     except _BROKEN as error:
@@ -65,6 +67,12 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     if len(found) > _MAX_PARTS:
         raise DocumentTooLarge(f"The file has more than {_MAX_PARTS:,} parts. Split it.")
     return found
+
+
+def _check_chapters(copy: BytesIO, limits: Limits) -> None:
+    with zipfile.ZipFile(copy) as archive:
+        for name in archive.namelist():
+            check_depth(archive.read(name), limits)
 
 
 def _is_inside(name: str) -> bool:

@@ -1,7 +1,7 @@
 """The format of a file by its content. The name decides only between kinds of plain text.
 
-Runs in the caller's process, so it never unpacks or parses anything: it reads the first bytes, the names in
-a zip's directory, and searches for markers.
+Runs in the caller's process, so it hardly unpacks and never parses anything: it reads the first bytes, the
+names in a zip's directory, and searches for markers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import csv
 import mmap
 import re
 import zipfile
+import zlib
 from pathlib import Path, PurePath
 
 from shared.errors import (
@@ -136,9 +137,9 @@ def _zipped(path: Path, max_expanded_bytes: int) -> str:
         raise DocumentTooLarge(f"Unpacked, the file is larger than {max_expanded_bytes:,} bytes. Split it.")
     if any(entry.compress_type not in _PLAIN_METHODS for entry in entries):
         raise DocumentCorrupt("The file is packed in a way that documents are not. Save it anew.")
-    if entries and entries[0].filename == "mimetype":
-        return _by_mimetype(path)
     names = [entry.filename for entry in entries]
+    if "mimetype" in names:
+        return _by_mimetype(path)
     kind = next(
         (kind for start, kind in _OOXML.items() if any(name.startswith(start) for name in names)), None
     )
@@ -150,9 +151,13 @@ def _zipped(path: Path, max_expanded_bytes: int) -> str:
 
 
 def _by_mimetype(path: Path) -> str:
-    """OpenDocument and EPUB: the first member, uncompressed, is the type, so it stands in the first bytes."""
-    with path.open("rb") as file:
-        kind = _OPENDOCUMENT_OR_BOOK.search(file.read(256).decode("latin-1"))
+    """OpenDocument and EPUB name their type in a member, the only one that is unpacked here, and 100 bytes of
+    it."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("mimetype") as member:
+            kind = _OPENDOCUMENT_OR_BOOK.match(member.read(100).decode("latin-1"))
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError) as error:
+        raise DocumentCorrupt from error
     if kind is None:
         raise unsupported("This kind of archive is not supported.")
     return _ZIPPED_KINDS[kind[2]]

@@ -290,6 +290,7 @@ def _limits() -> str:
             (f"{limits.elements:,}", "paragraphs, runs, cells and tags of what Docling reads"),
             (f"{limits.tags:,}", "tags in the parts of one archive"),
             (f"{limits.cells:,}", "cells of all tables"),
+            (f"{limits.objects:,}", "objects of a PDF"),
             (f"{limits.attachments:,}", "attachments of a mail, those of attached mails included"),
             (f"{limits.pixels:,}", "pixels of one picture"),
         )

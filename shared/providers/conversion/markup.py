@@ -14,6 +14,12 @@ _ELEMENT = re.compile(rb"<(?:[\w.-]+:)?(?:p|r|h|tc|c|span|table-cell)[\s/>]")
 _CELL = re.compile(rb"<(?:[\w.-]+:)?c[\s/>]")
 # OpenDocument says "a thousand spaces" and "this row a million times" in a few bytes.
 _REPEATED = re.compile(rb'(?::c|-repeated)\s*=\s*["\'](\d{1,18})')
+_TAG_NAME = re.compile(rb"<(/?)([A-Za-z][A-Za-z0-9]*)")
+_NOT_DEEPER = frozenset(
+    b"area base br col embed hr img input link meta param source track wbr "
+    b"p li dt dd tr td th thead tbody tfoot colgroup option optgroup rt rp".split()
+)
+_NESTED_MARKS = re.compile(rb"^(?:[ \t]*(?:[>*+-]|\d{1,9}[.)])[ \t]*){60}", re.MULTILINE)
 _ENCODING = re.compile(rb'^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["\']([\w.-]+)')
 _PLAIN_ENCODINGS = re.compile(
     r"(utf-?8|utf-?16(le|be)?|us-ascii|ascii|iso-8859-\d+|windows-125\d)$", re.IGNORECASE
@@ -100,3 +106,28 @@ def check_text(content: bytes, fmt: str, limits: Limits) -> None:
         number = content.count(b"\n") + sum(map(content.count, (b"|", b"*", b"_", b"`", b"[", b">"))) // 2
     if number > limits.elements:
         raise DocumentTooLarge(f"The file has more than {limits.elements:,} lines and tags. Split it.")
+    if fmt == "md" and _NESTED_MARKS.search(content):
+        raise _too_deep()
+    if fmt in {"html", "md"}:
+        check_depth(content, limits)
+
+
+def check_depth(content: bytes, limits: Limits) -> None:
+    """Raises DocumentTooLarge where HTML is so deep that its reader takes time by the square, or gives up.
+
+    A tag that may be left open closes the one before it, so those are not counted."""
+    open_tags: list[bytes] = []
+    for closing, name in _TAG_NAME.findall(content):
+        if name.lower() in _NOT_DEEPER:
+            continue
+        if not closing:
+            open_tags.append(name)
+            if len(open_tags) > limits.tag_depth:
+                raise _too_deep()
+        elif name in open_tags:
+            while open_tags.pop() != name:
+                pass
+
+
+def _too_deep() -> DocumentTooLarge:
+    return DocumentTooLarge("The file is nested too deeply. Simplify it and upload it again.")

@@ -11,6 +11,7 @@ from shared.errors import DocumentCorrupt, DocumentEmpty, DocumentEncrypted, Doc
 from shared.providers.conversion.layout import blocks_of
 from shared.providers.conversion.lines import Line
 from shared.providers.conversion.request import Request
+from shared.providers.conversion.streams import check_streams
 
 _NEEDS_PASSWORD = 4
 _THREADS = 2
@@ -20,6 +21,7 @@ _TAIL = 2048
 
 
 def convert(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:
+    check_streams(request.path, request.limits)
     parser, key = _open(request.path)
     total = parser.page_count(key)
     if total == 0:

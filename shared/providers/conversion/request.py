@@ -23,6 +23,10 @@ class Limits(Value):
     """Paragraphs, runs, cells and tags that Docling makes objects of: 4 to 7 KB and 0.2 ms each."""
     tags: int = 1_500_000
     """Of markup that becomes a tree before anything is read of it."""
+    objects: int = 500_000
+    """Of a PDF. Each takes a few hundred bytes before the first page is read."""
+    tag_depth: int = 200
+    """Of HTML."""
     cells: int = 2_000_000
     """Of all tables, the empty ones that fill their rows up included."""
     attachments: int = 200

@@ -1,0 +1,76 @@
+"""How much a PDF holds, found out before it is parsed: objects, and packed streams that grow when unpacked.
+
+Nothing is believed that the file says of itself but for the number of objects in a packed stream, which is a
+limit that readers keep to: streams are found by their first bytes, unpacked, counted and forgotten.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import zlib
+from pathlib import Path
+
+from shared.errors import DocumentCorrupt, DocumentTooLarge
+from shared.providers.conversion.request import Limits
+
+_OBJECT = re.compile(rb"\d\s+obj\b")
+_PACKED_OBJECTS = re.compile(rb"/N\s+(\d{1,12})\b")
+_PACKED_TWICE = re.compile(rb"/(?:FlateDecode|Fl|LZWDecode|LZW)\s*/(?:FlateDecode|Fl|LZWDecode|LZW)\b")
+_STREAM = re.compile(rb"stream\r?\n")
+_IMAGE = re.compile(rb"/Subtype\s*/Image\b")
+_DICTIONARY = 2048
+_CHUNK = 64 * 1024
+_LARGEST_RATIO = 1032  # deflate cannot do better
+_BYTES_PER_PIXEL = 4
+
+
+def check_streams(path: Path, limits: Limits) -> None:
+    """Raises DocumentTooLarge and DocumentCorrupt."""
+    if not path.stat().st_size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        _check_objects(content, limits)
+        total = 0
+        for stream in _STREAM.finditer(content):
+            before = content[max(0, stream.start() - _DICTIONARY) : stream.start()].rpartition(b" obj")[2]
+            if _PACKED_TWICE.search(before):
+                raise DocumentCorrupt("The file has streams that are packed twice. Save it anew.")
+            is_image = bool(_IMAGE.search(before))
+            most = limits.pixels * _BYTES_PER_PIXEL if is_image else limits.text_bytes
+            total += _unpacked(content, stream.end(), most)
+            if total > limits.expanded_bytes:
+                raise DocumentTooLarge(
+                    f"Unpacked, the file is larger than {limits.expanded_bytes:,} bytes. Split it."
+                )
+
+
+def _check_objects(content: mmap.mmap, limits: Limits) -> None:
+    count = sum(1 for _ in _OBJECT.finditer(content))
+    count += sum(int(number[1]) for number in _PACKED_OBJECTS.finditer(content))
+    if count > limits.objects:
+        raise DocumentTooLarge(f"The file has more than {limits.objects:,} objects. Print it to a new PDF.")
+
+
+def _unpacked(content: mmap.mmap, start: int, most: int) -> int:
+    """Bytes that the stream unpacks to; 0 for one that is not packed by deflate, or too short to matter."""
+    head = content[start : start + 2]
+    if len(head) < 2 or head[0] & 0x0F != 8 or int.from_bytes(head, "big") % 31:
+        return 0
+    end = content.find(b"endstream", start)
+    end = len(content) if end < 0 else end
+    if (end - start) * _LARGEST_RATIO <= most // 16:
+        return 0
+    size, at, packer = 0, start, zlib.decompressobj()
+    try:
+        while not packer.eof:
+            packed = packer.unconsumed_tail or content[at : at + _CHUNK]
+            at += 0 if packer.unconsumed_tail else len(packed)
+            if not packed:
+                break
+            size += len(packer.decompress(packed, _CHUNK * 16))
+            if size > most:
+                raise DocumentTooLarge(f"A part of the file unpacks to more than {most:,} bytes. Split it.")
+    except zlib.error:
+        return size  # readers take what came before
+    return size
