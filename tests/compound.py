@@ -27,7 +27,9 @@ def compound(tree: Tree) -> bytes:
         if not content:
             return END
         first, count = len(sectors), -(-len(content) // SECTOR)
-        sectors.extend(content[at : at + SECTOR].ljust(SECTOR, b"\0") for at in range(0, len(content), SECTOR))
+        sectors.extend(
+            content[at : at + SECTOR].ljust(SECTOR, b"\0") for at in range(0, len(content), SECTOR)
+        )
         fat.extend([*range(first + 1, first + count), END])
         return first
 
@@ -55,7 +57,9 @@ def compound(tree: Tree) -> bytes:
     packed = struct.pack(f"<{len(table)}I", *table)
     header = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16)
     header += struct.pack("<HHHHH6x", 0x3E, 3, 0xFFFE, 9, 6)
-    header += struct.pack("<IIIIIIIIII", 0, fat_count, directory, 0, CUTOFF, mini_first, mini_count, END, 0, 0)[:-4]
+    header += struct.pack(
+        "<IIIIIIIIII", 0, fat_count, directory, 0, CUTOFF, mini_first, mini_count, END, 0, 0
+    )[:-4]
     header += struct.pack("<109I", *fat_at, *[FREE] * (109 - len(fat_at)))
     return header + b"".join(sectors) + packed
 

@@ -188,11 +188,8 @@ def odp() -> bytes:
 
 # --- pages and texts -------------------------------------------------------------------------------------
 
-BODY = (
-    f'<h1>{TITLE}</h1><p>{TEXT}</p><p>See <a href="{LINK[1]}">{LINK[0]}</a></p><table>'
-    + "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in CELLS)
-    + "</table>"
-)
+ROWS = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in CELLS)
+BODY = f'<h1>{TITLE}</h1><p>{TEXT}</p><p>See <a href="{LINK[1]}">{LINK[0]}</a></p><table>{ROWS}</table>'
 HTML = f"<!DOCTYPE html><html><head><title>x</title></head><body>{BODY}</body></html>"
 MARKDOWN = f"# {TITLE}\n\n{TEXT}\n\nSee [{LINK[0]}]({LINK[1]})\n\n|Berth|Depth|\n|-|-|\n|North|11 m|\n"
 ASCIIDOC = f"= {TITLE}\n\n{TEXT}\n\n== Berths\n\n|===\n|Berth |Depth\n|North |11 m\n|===\n"
@@ -207,7 +204,8 @@ JATS = (
     '<?xml version="1.0"?>\n<!DOCTYPE article PUBLIC "-//NLM//DTD JATS (Z39.96) Journal Archiving and '
     'Interchange DTD v1.2 20190208//EN" "JATS-archivearticle1.dtd">\n<article><front><article-meta>'
     f"<title-group><article-title>{TITLE}</article-title></title-group></article-meta></front>"
-    f"<body><sec><title>Berths</title><p>{TEXT}</p></sec></body></article>"
+    f"<body><sec><title>Berths</title><p>{TEXT}</p><table-wrap><table>{ROWS}</table></table-wrap></sec></body>"
+    "</article>"
 )
 
 

@@ -20,11 +20,19 @@ from shared.providers.conversion.request import Limits
 
 _CHUNK = 256 * 1024
 _ROOT_WITHIN = 1024
+_LONGEST_LIST = 4 * 1024 * 1024
 _MAX_PARTS = 20_000
 _DOT = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
     "0000000a49444154789c63f80f0001010100b138f6140000000049454e44ae426082"
 )
+_TYPES = {"[Content_Types].xml", "mimetype", "META-INF/manifest.xml"}
+_MAIN_TYPE = re.compile(rb"application/vnd\.[\w.-]+\.main\+xml")
+_MAIN_TYPES = {
+    "docx": b"wordprocessingml.document.main+xml",
+    "pptx": b"presentationml.presentation.main+xml",
+    "xlsx": b"spreadsheetml.sheet.main+xml",
+}
 _ENCRYPTED_CHAPTER = re.compile(rb"CipherReference[^>]*\.x?html?[\"']")
 _PARTS = {
     "pptx": ("ppt/slides/slide", "slides"),
@@ -69,6 +77,15 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return found
 
 
+def _plain_type(content: bytes, fmt: str) -> bytes:
+    """Templates, shows and files with macros hold the same as others, but parsers refuse them by their type."""
+    if b"<!ENTITY" in content:
+        raise DocumentCorrupt
+    if fmt in _MAIN_TYPES:
+        return _MAIN_TYPE.sub(b"application/vnd.openxmlformats-officedocument." + _MAIN_TYPES[fmt], content)
+    return content.replace(b"-template", b"")
+
+
 def _check_chapters(copy: BytesIO, limits: Limits) -> None:
     with zipfile.ZipFile(copy) as archive:
         for name in archive.namelist():
@@ -104,8 +121,11 @@ def _check_lock(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], f
 def _chunks(old: IO[bytes], name: str, fmt: str, tally: Tally) -> Iterator[bytes]:
     """What the copy holds of a part. Of one that is no markup not even the rest is unpacked."""
     start = old.read(_ROOT_WITHIN)
+    if name in _TYPES:
+        yield _plain_type(start + old.read(_LONGEST_LIST), fmt)
+        return
     if not is_markup(start):
-        yield start if name == "mimetype" else _DOT
+        yield _DOT
         return
     part = Part(tally, start, sheet=fmt == "xlsx" and b"worksheet" in start)
     chunk = start
