@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -117,7 +118,6 @@ def test_a_file_of_each_row_is_what_the_table_says(convert: Convert, row: Format
 
 
 _LISTED = {
-    "docx": lambda: _docx_list(),
     "odt": lambda: files.odf("text", f"<text:list>{''.join(map(_item, 'ab'))}</text:list><text:p>c</text:p>"),
     "html": lambda: b"<!DOCTYPE html><html><ul><li>a</li><li>b</li></ul><p>c</p><pre>go()</pre></html>",
     "md": lambda: b"- a\n- b\n\n# x\n\nc\n\n```\ngo()\n```\n",
@@ -140,6 +140,9 @@ def _docx_list() -> bytes:
         document.add_paragraph(text, style="List Bullet")
     document.add_paragraph("c")
     return files.saved(document)
+
+
+_LISTED["docx"] = _docx_list
 
 
 @pytest.mark.parametrize("key", _LISTED)
@@ -229,16 +232,16 @@ def page_naming(addresses: list[str]) -> str:
         f'<table background="{url}"><tr><td><img src="{url}"></td></tr></table>'
         for url in addresses
     )
-    return f'<!DOCTYPE html><html><head><base href="{addresses[0]}"></head><body><p>Read me.</p>{tags}</body></html>'
+    head = f'<!DOCTYPE html><html><head><base href="{addresses[0]}"></head>'
+    return f"{head}<body><p>Read me.</p>{tags}</body></html>"
 
 
 def docx_naming(addresses: list[str]) -> bytes:
     with_links = files.docx()
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/image"
     relations = "".join(
-        '<Relationship Id="rLink{}" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/'
-        '{}" Target="{}" TargetMode="External"/>'.format(number, kind, url)
+        f'<Relationship Id="rLink{number}" Type="{kind}" Target="{url}" TargetMode="External"/>'
         for number, url in enumerate(addresses)
-        for kind in ("image",)
     )
     name = "word/_rels/document.xml.rels"
     pictures = "".join(
@@ -247,8 +250,6 @@ def docx_naming(addresses: list[str]) -> bytes:
         f'r:link="rLink{number}"/></w:drawing></w:r></w:p>'
         for number in range(len(addresses))
     )
-    import zipfile
-
     with zipfile.ZipFile(io.BytesIO(with_links)) as archive:
         rels = archive.read(name).decode().replace("</Relationships>", f"{relations}</Relationships>")
         body = archive.read("word/document.xml").decode().replace("<w:sectPr", f"{pictures}<w:sectPr", 1)
@@ -266,10 +267,14 @@ def mail_naming(addresses: list[str]) -> bytes:
     return message.as_bytes()
 
 
+def lines(*texts: str) -> bytes:
+    return "\n\n".join(texts).encode()
+
+
 NAMING: dict[str, Callable[[list[str]], bytes]] = {
     "html": lambda urls: page_naming(urls).encode(),
-    "md": lambda urls: ("# x\n\nRead me.\n\n" + "".join(f"![a]({u})\n\n<img src='{u}'>\n\n" for u in urls)).encode(),
-    "asciidoc": lambda urls: ("= x\n\n== y\n\nRead me.\n\n" + "".join(f"image::{u}[]\n\ninclude::{u}[]\n\n" for u in urls)).encode(),
+    "md": lambda urls: lines("# x", "Read me.", *(f"![a]({url})\n\n<img src='{url}'>" for url in urls)),
+    "asciidoc": lambda urls: lines("= x", "== y", *(f"image::{url}[]\n\ninclude::{url}[]" for url in urls)),
     "epub": lambda urls: files.replaced(files.epub(), {"OEBPS/b.xhtml": page_naming(urls)[15:]}),
     "docx": docx_naming,
     "odt": odt_naming,
@@ -299,7 +304,8 @@ def test_nothing_that_a_document_names_is_fetched(
     "url", ["javascript:alert(1)", "file:///etc/passwd", "data:text/plain,x", "/a.html", "x)y"]
 )
 def test_only_addresses_of_the_web_and_of_mailboxes_are_kept(convert: Convert, url: str) -> None:
-    html = f'<!DOCTYPE html><html><body><p>See <a href="{url}">here</a> and <a href="mailto:a@example.com">me</a></p>'
+    links = f'<a href="{url}">here</a> and <a href="mailto:a@example.com">me</a>'
+    html = f"<!DOCTYPE html><html><body><p>See {links}</p>"
     (block,) = convert(html.encode(), "a.html").blocks
     assert block.text == "See here and me"
     assert [link.url for link in block.links] == ["mailto:a@example.com"]

@@ -38,6 +38,7 @@ _PARTS = {
     "pptx": ("ppt/slides/slide", "slides"),
     "xlsx": ("xl/worksheets/sheet", "sheets"),
 }
+_HEAVY = {"odt", "odp", "epub"}
 _BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
@@ -45,7 +46,7 @@ def copied(path: Path, fmt: str, limits: Limits) -> bytes | None:
     """The archive packed anew; None when its sheets hold so much that they are to be read row by row.
 
     Raises DocumentTooLarge, DocumentEncrypted and DocumentCorrupt."""
-    tally, buffer = Tally(limits), BytesIO()
+    tally, buffer = Tally(limits, 2 if fmt in _HEAVY else 1), BytesIO()
     try:
         with zipfile.ZipFile(path) as archive, zipfile.ZipFile(buffer, "w") as new:
             members = _members(archive)
@@ -78,7 +79,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _plain_type(content: bytes, fmt: str) -> bytes:
-    """Templates, shows and files with macros hold the same as others, but parsers refuse them by their type."""
+    """Templates and files with macros hold the same as others, but parsers refuse them by their type."""
     if b"<!ENTITY" in content:
         raise DocumentCorrupt
     if fmt in _MAIN_TYPES:

@@ -287,10 +287,12 @@ def _limits() -> str:
             (f"{limits.expanded_bytes // megabyte:,} MB", "an archive, unpacked"),
             (f"{limits.text_bytes // megabyte:,} MB", "text or markup, and text that comes out"),
             (f"{limits.mail_bytes // megabyte:,} MB", "a mail with its attachments"),
-            (f"{limits.elements:,}", "paragraphs, runs, cells and tags of what Docling reads"),
+            (f"{limits.elements:,}", "paragraphs, runs and cells of what Docling reads; a tag counts twice"),
+            (f"{limits.paragraphs:,}", "paragraphs of plain text"),
             (f"{limits.tags:,}", "tags in the parts of one archive"),
             (f"{limits.cells:,}", "cells of all tables"),
             (f"{limits.objects:,}", "objects of a PDF"),
+            (f"{limits.content_bytes // megabyte:,} MB", "what is drawn on one page of a PDF, unpacked"),
             (f"{limits.attachments:,}", "attachments of a mail, those of attached mails included"),
             (f"{limits.pixels:,}", "pixels of one picture"),
         )

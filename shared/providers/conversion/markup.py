@@ -39,8 +39,10 @@ _WIDE = {
 class Tally:
     """Sums over all parts of one document. Raises DocumentTooLarge as soon as one is above its limit."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, weight: int = 1) -> None:
+        """`weight`: how many elements one of this format counts for."""
         self._limits = limits
+        self._weight = weight
         self.bytes = self.tags = self.elements = 0
         self.cells = self.rows = self.sheet_bytes = 0
 
@@ -61,7 +63,7 @@ class Tally:
             return
         self.bytes += len(text)
         self.tags += len(_TAG.findall(text))
-        self.elements += len(_ELEMENT.findall(text))
+        self.elements += len(_ELEMENT.findall(text)) * self._weight
         self._check(self.bytes, self._limits.text_bytes, "bytes of text and markup")
         self._check(self.tags, self._limits.tags, "tags")
         self._check(self.elements, self._limits.elements, "paragraphs, runs and cells")
@@ -101,7 +103,7 @@ def is_markup(start: bytes) -> bool:
 def check_text(content: bytes, fmt: str, limits: Limits) -> None:
     """Raises DocumentTooLarge for a text that would take Docling more memory than there is."""
     if fmt in {"html", "jats"}:
-        number = len(_TAG.findall(content))
+        number = len(_TAG.findall(content)) * 2
     else:
         number = content.count(b"\n") + sum(map(content.count, (b"|", b"*", b"_", b"`", b"[", b">"))) // 2
     if number > limits.elements:

@@ -25,10 +25,16 @@ def convert(path: Path, fmt: str, limits: Limits) -> ConvertedDocument:
     if len(content) > limits.text_bytes:
         raise DocumentTooLarge(f"The file has more than {limits.text_bytes:,} bytes of text. Split it.")
     text = decode(content).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-    blocks = _tables(text, CellCount(limits)) if fmt == "csv" else paragraphs(text)
+    blocks = _tables(text, CellCount(limits)) if fmt == "csv" else _limited(paragraphs(text), limits)
     if not blocks:
         raise DocumentEmpty
     return ConvertedDocument(format=fmt, blocks=blocks)
+
+
+def _limited(blocks: tuple[Block, ...], limits: Limits) -> tuple[Block, ...]:
+    if len(blocks) > limits.paragraphs:
+        raise DocumentTooLarge(f"The file has more than {limits.paragraphs:,} paragraphs. Split it.")
+    return blocks
 
 
 def decode(data: bytes) -> str:

@@ -19,6 +19,9 @@ _PACKED_OBJECTS = re.compile(rb"/N\s+(\d{1,12})\b")
 _PACKED_TWICE = re.compile(rb"/(?:FlateDecode|Fl|LZWDecode|LZW)\s*/(?:FlateDecode|Fl|LZWDecode|LZW)\b")
 _STREAM = re.compile(rb"stream\r?\n")
 _IMAGE = re.compile(rb"/Subtype\s*/Image\b")
+_OTHER = re.compile(
+    rb"/Length1\b|/Type\b|/Subtype\b|/N\s+\d"
+)  # fonts, attached files, packed objects, colours
 _DICTIONARY = 2048
 _CHUNK = 64 * 1024
 _LARGEST_RATIO = 1032  # deflate cannot do better
@@ -36,13 +39,19 @@ def check_streams(path: Path, limits: Limits) -> None:
             before = content[max(0, stream.start() - _DICTIONARY) : stream.start()].rpartition(b" obj")[2]
             if _PACKED_TWICE.search(before):
                 raise DocumentCorrupt("The file has streams that are packed twice. Save it anew.")
-            is_image = bool(_IMAGE.search(before))
-            most = limits.pixels * _BYTES_PER_PIXEL if is_image else limits.text_bytes
+            most = _most(before, limits)
             total += _unpacked(content, stream.end(), most)
             if total > limits.expanded_bytes:
                 raise DocumentTooLarge(
                     f"Unpacked, the file is larger than {limits.expanded_bytes:,} bytes. Split it."
                 )
+
+
+def _most(dictionary: bytes, limits: Limits) -> int:
+    """How many bytes a stream may unpack to: one without any kind is drawn on a page."""
+    if _IMAGE.search(dictionary):
+        return limits.pixels * _BYTES_PER_PIXEL
+    return limits.text_bytes if _OTHER.search(dictionary) else limits.content_bytes
 
 
 def _check_objects(content: mmap.mmap, limits: Limits) -> None:
