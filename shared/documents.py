@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -100,10 +101,10 @@ def _markdown(block: Block) -> str:
 def _linked(block: Block) -> str:
     parts, rest = [], block.text
     for link in block.links:
-        before, words, after = rest.partition(link.text)
-        if words:
-            parts += [before, f"[{words}]({link.url})"]
-            rest = after
+        found = re.search(rf"(?<!\w){re.escape(link.text)}(?!\w)", rest)
+        if found:
+            parts += [rest[: found.start()], f"[{link.text}]({link.url})"]
+            rest = rest[found.end() :]
     return "".join((*parts, rest))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -99,8 +98,6 @@ def _docling(content: bytes, fmt: str) -> Any:
     from docling.datamodel.base_models import ConversionStatus, DocumentStream, InputFormat
     from docling.document_converter import DocumentConverter
 
-    # Docling draws some pictures by LibreOffice where it finds it. No document starts a program here.
-    os.environ["PATH"] = ""
     converter = DocumentConverter(allowed_formats=[InputFormat[_INPUT_FORMATS[fmt]]])
     try:
         # The name's extension would overrule the content, so the stream gets the one we know.
@@ -226,7 +223,13 @@ def _level(item: Any) -> int:
 def _links(item: Any) -> tuple[Link, ...]:
     """Of an item that is a link as a whole, if it leads to the web or to a mailbox."""
     url, text = str(getattr(item, "hyperlink", None) or ""), " ".join(str(getattr(item, "text", "")).split())
-    usable = text and text != url and url.lower().startswith(_LINKED) and _URL.match(url)
+    usable = (
+        text
+        and text != url
+        and not set(text) & set("[]")
+        and url.lower().startswith(_LINKED)
+        and _URL.match(url)
+    )
     return (Link(text=text, url=url),) if usable else ()
 
 

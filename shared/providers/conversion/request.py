@@ -20,7 +20,8 @@ class Limits(Value):
     paragraphs: int = 250_000
     """Of plain text."""
     content_bytes: int = 8 * 1024 * 1024
-    """Of what is drawn on one page of a PDF, unpacked. Lines take a hundred times as much while they are read."""
+    """Of what is drawn on one page of a PDF, unpacked. Lines take a hundred times as much while they are
+    read."""
     mail_bytes: int = 160 * 1024 * 1024
     """Of a mail with its attachments, which are read at once."""
     elements: int = 120_000
