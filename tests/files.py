@@ -179,7 +179,8 @@ def odp() -> bytes:
             f'svg:height="2cm"><draw:text-box><text:p>{text}</text:p></draw:text-box></draw:frame>'
         )
 
-    pages = (frame("title", TITLE) + frame("outline", TEXT), frame("title", "Berths"))
+    table = f'<draw:frame svg:x="1cm" svg:y="4cm" svg:width="9cm" svg:height="2cm">{odf_table()}</draw:frame>'
+    pages = (frame("title", TITLE) + frame("outline", TEXT), frame("title", "Berths") + table)
     return odf(
         "presentation",
         "".join(f'<draw:page draw:name="page{n}">{page}</draw:page>' for n, page in enumerate(pages, 1)),
@@ -202,9 +203,12 @@ VTT = f"WEBVTT\n\n00:00.000 --> 00:04.000\n<v Ann>{TEXT}\n\n00:04.000 --> 00:08.
 CSV = "Berth,Depth\nNorth,11 m\n"
 JATS = (
     '<?xml version="1.0"?>\n<!DOCTYPE article PUBLIC "-//NLM//DTD JATS (Z39.96) Journal Archiving and '
-    'Interchange DTD v1.2 20190208//EN" "JATS-archivearticle1.dtd">\n<article><front><article-meta>'
+    'Interchange DTD v1.2 20190208//EN" "JATS-archivearticle1.dtd">\n<article '
+    'xmlns:xlink="http://www.w3.org/1999/xlink"><front><article-meta>'
     f"<title-group><article-title>{TITLE}</article-title></title-group></article-meta></front>"
-    f"<body><sec><title>Berths</title><p>{TEXT}</p><table-wrap><table>{ROWS}</table></table-wrap></sec></body>"
+    f"<body><sec><title>Berths</title><p>{TEXT}</p><p>See <ext-link "
+    f'xlink:href="{LINK[1]}">{LINK[0]}</ext-link>'
+    f"</p><table-wrap><table>{ROWS}</table></table-wrap></sec></body>"
     "</article>"
 )
 

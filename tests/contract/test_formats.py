@@ -123,7 +123,7 @@ _LISTED = {
     "md": lambda: b"- a\n- b\n\n# x\n\nc\n\n```\ngo()\n```\n",
     "asciidoc": lambda: b"= x\n\n* a\n* b\n\nc\n\n----\ngo()\n----\n\n|===\n|d\n|===\n",
     "jats": lambda: files.JATS.replace(
-        "</p>", "</p><list><list-item><p>a</p></list-item><list-item><p>b</p></list-item></list>"
+        "</p>", "</p><list><list-item><p>a</p></list-item><list-item><p>b</p></list-item></list>", 1
     ).encode(),
 }
 
@@ -295,6 +295,20 @@ def test_nothing_that_a_document_names_is_fetched(
     assert document.format == key
     assert paths == []
     assert "SECRET" not in document.markdown() and "FETCHED" not in document.markdown()
+
+
+def test_front_matter_is_no_text(convert: Convert) -> None:
+    document = convert(b"---\ntitle: Front\ntags:\n  - a\n---\n\n# Head\n\nBody\n", "a.md")
+    assert [block.text for block in document.blocks] == ["Head", "Body"]
+    document = convert(b"---\n\nNo front matter: only a rule.\n\n---\n\nBody\n", "a.md")
+    assert "only a rule" in document.markdown()
+
+
+def test_subtitles_are_joined_to_paragraphs(convert: Convert) -> None:
+    cues = (("0", "2", "Hello and"), ("2", "4", "<b>welcome</b> all."), ("8", "9", "Later."))
+    text = "".join(f"00:0{start}.000 --> 00:0{end}.000\n{words}\n\n" for start, end, words in cues)
+    document = convert(f"WEBVTT\n\n{text}".encode(), "a.vtt")
+    assert [block.text for block in document.blocks] == ["Hello and welcome all.", "Later."]
 
 
 # --- links -----------------------------------------------------------------------------------------------

@@ -37,6 +37,12 @@ _OPENDOCUMENT = {"odt", "ods", "odp"}
 _ZIPPED = {"docx", "pptx", "xlsx", "epub", *_OPENDOCUMENT}
 _PAGED = {"pptx", "xlsx", "ods", "odp"}
 _SHEETS = {"xlsx", "ods"}
+# At most 200 lines "name: value" between two rules. Markdown would make a heading of the last one.
+_FRONT_MATTER = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?---[ \t]*\r?\n"
+    rb"(?:(?:[\w-]+:.*|[ \t]+.*|- .*|#.*)?\r?\n){1,200}?"
+    rb"(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)"
+)
 _SPACE_BEFORE_MARK = re.compile(r" ([,.;:!?)\]])(?= |$)")
 _LINKED = ("http://", "https://", "mailto:")
 _URL = re.compile(r"[^\s()<>\[\]]{1,2000}$")
@@ -55,6 +61,8 @@ def convert(path: Path, fmt: str, limits: Limits) -> ConvertedDocument:
 
 def convert_text(content: bytes, fmt: str, limits: Limits) -> ConvertedDocument:
     """A text of one file, as its bytes."""
+    if fmt == "md":
+        content = _FRONT_MATTER.sub(b"", content, count=1)
     check_text(content, fmt, limits)
     return _converted(content, fmt, limits)
 

@@ -119,8 +119,8 @@ FORMATS = (
         endings=("odp", "otp"),
         content_types=(f"{_ODF}presentation", f"{_ODF}presentation-template"),
         read=_BY_DOCLING,
-        kept=("headings", "slides"),
-        lost="Tables, speaker notes, pictures, animations, links.",
+        kept=("headings", "lists", "tables", "slides"),
+        lost="Speaker notes, pictures, animations, links.",
     ),
     Format(
         key="epub",
@@ -138,7 +138,8 @@ FORMATS = (
         content_types=("text/html", "application/xhtml+xml"),
         read="Docling; nothing that the page names is fetched",
         kept=("headings", "lists", "tables", "links", "code"),
-        lost="Pictures, scripts, styles, forms; links in tables and to other than http, https and mailto.",
+        lost="Page headers, navigation and footers, pictures, scripts, styles, forms; links in tables and to "
+        "other than http, https and mailto.",
     ),
     Format(
         key="mhtml",
@@ -156,16 +157,17 @@ FORMATS = (
         content_types=("text/markdown",),
         read="Docling; nothing that the text names is fetched",
         kept=("headings", "lists", "tables", "links", "code"),
-        lost="Pictures, front matter; links inside tables and to other than http, https and mailto.",
+        lost="Pictures (their alternative texts are kept), front matter; HTML blocks stay as they are "
+        "written; links inside tables and to other than http, https and mailto.",
     ),
     Format(
         key="asciidoc",
         name="AsciiDoc",
         endings=("adoc", "asciidoc", "asc"),
         content_types=("text/asciidoc",),
-        read="Docling; included files are left out",
+        read="Docling; files that it includes are not read",
         kept=("headings", "lists", "tables", "code"),
-        lost="Pictures, attributes, includes; links stay in the text as they are written.",
+        lost="Pictures, attributes; includes and links stay in the text as they are written.",
     ),
     Format(
         key="jats",
@@ -173,8 +175,8 @@ FORMATS = (
         endings=("nxml", "xml"),
         content_types=("application/jats+xml",),
         read="Docling; other XML is read as plain text",
-        kept=("headings", "lists", "tables"),
-        lost="Pictures, formulas, links.",
+        kept=("headings", "lists", "tables", "links"),
+        lost="Pictures, formulas; links in tables.",
     ),
     Format(
         key="vtt",
