@@ -297,6 +297,18 @@ def test_nothing_that_a_document_names_is_fetched(
     assert "SECRET" not in document.markdown() and "FETCHED" not in document.markdown()
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig"])
+@pytest.mark.parametrize(("name", "start"), [("a.md", "# Größe\n\n"), ("a.adoc", "= Größe\n\n== B\n\n")])
+def test_texts_in_any_encoding(convert: Convert, name: str, start: str, encoding: str) -> None:
+    document = convert(f"{start}Kähne am Kai, über Nacht.".encode(encoding), name)
+    assert (document.title, document.blocks[-1].text) == ("Größe", "Kähne am Kai, über Nacht.")
+
+
+def test_an_article_without_its_type(convert: Convert) -> None:
+    content = f'<article dtd-version="1.2"{files.JATS.partition("<article")[2]}'
+    assert convert(content.encode(), "a.xml").title == files.TITLE
+
+
 def test_front_matter_is_no_text(convert: Convert) -> None:
     document = convert(b"---\ntitle: Front\ntags:\n  - a\n---\n\n# Head\n\nBody\n", "a.md")
     assert [block.text for block in document.blocks] == ["Head", "Body"]

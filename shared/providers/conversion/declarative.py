@@ -16,6 +16,7 @@ from shared.providers.conversion import archives, cues, opendocument, sheets
 from shared.providers.conversion.cells import CellCount
 from shared.providers.conversion.markdown import table
 from shared.providers.conversion.markup import check_text
+from shared.providers.conversion.plain import decode
 from shared.providers.conversion.request import Limits
 
 _INPUT_FORMATS = {
@@ -43,6 +44,10 @@ _FRONT_MATTER = re.compile(
     rb"(?:(?:[\w-]+:.*|[ \t]+.*|- .*|#.*)?\r?\n){1,200}?"
     rb"(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)"
 )
+_JATS_TYPE = (
+    b'<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE article PUBLIC "-//NLM//DTD JATS (Z39.96) Journal '
+    b'Archiving and Interchange DTD v1.2 20190208//EN" "JATS-archivearticle1.dtd">\n'
+)
 _SPACE_BEFORE_MARK = re.compile(r" ([,.;:!?)\]])(?= |$)")
 _LINKED = ("http://", "https://", "mailto:")
 _URL = re.compile(r"[^\s()<>\[\]]{1,2000}$")
@@ -61,10 +66,20 @@ def convert(path: Path, fmt: str, limits: Limits) -> ConvertedDocument:
 
 def convert_text(content: bytes, fmt: str, limits: Limits) -> ConvertedDocument:
     """A text of one file, as its bytes."""
-    if fmt == "md":
-        content = _FRONT_MATTER.sub(b"", content, count=1)
+    content = _prepared(content, fmt)
     check_text(content, fmt, limits)
     return _converted(content, fmt, limits)
+
+
+def _prepared(content: bytes, fmt: str) -> bytes:
+    """As Docling wants it: UTF-8, but for HTML, which says its encoding itself; articles of a known type."""
+    if fmt == "html":
+        return content
+    content = decode(content).replace("\0", "").encode(errors="replace")
+    if fmt == "md":
+        return _FRONT_MATTER.sub(b"", content, count=1)
+    start = content.find(b"<article") if fmt == "jats" else -1
+    return content if start < 0 else _JATS_TYPE + content[start:]
 
 
 def _text(path: Path, limits: Limits) -> bytes:
@@ -139,7 +154,12 @@ def _is_broken(error: BaseException) -> bool:
     """Whether the file could not even be opened."""
     if isinstance(error, zipfile.BadZipFile | KeyError):
         return True
-    if type(error).__name__ in {"DocumentLoadError", "XMLSyntaxError", "PackageNotFoundError"}:
+    if type(error).__name__ in {
+        "DocumentLoadError",
+        "XMLSyntaxError",
+        "PackageNotFoundError",
+        "ValidationError",
+    }:
         return True
     text = str(error)
     return "could not load document" in text or "is not valid" in text

@@ -111,10 +111,11 @@ def _is_outlook(path: Path) -> bool:
             return False
         size = 1 << min(int.from_bytes(header[30:32], "little"), 12)
         sector = int.from_bytes(header[48:52], "little")
-        file.seek((sector + 1) * size)
+        start = (sector + 1) * size
+        if start >= path.stat().st_size:
+            raise DocumentCorrupt
+        file.seek(start)
         directory = file.read(size)
-    if not directory:
-        raise DocumentCorrupt
     names = (directory[at : at + 64] for at in range(0, len(directory), 128))
     return any(name.startswith(_MAIL_STREAMS) for name in names)
 

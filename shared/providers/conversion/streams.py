@@ -14,7 +14,7 @@ from pathlib import Path
 from shared.errors import DocumentCorrupt, DocumentTooLarge
 from shared.providers.conversion.request import Limits
 
-_OBJECT = re.compile(rb"\d\s+obj\b")
+_OBJECT = re.compile(rb" obj\b")
 _PACKED_OBJECTS = re.compile(rb"/N\s+(\d{1,12})\b")
 _PACKED_TWICE = re.compile(rb"/(?:FlateDecode|Fl|LZWDecode|LZW)\s*/(?:FlateDecode|Fl|LZWDecode|LZW)\b")
 _STREAM = re.compile(rb"stream\r?\n")
