@@ -313,7 +313,7 @@ def _entities() -> Iterator[Case]:
     yield Case(
         "laughs in utf-7.docx", CORRUPT, lambda: prefixed(files.docx(), "word/document.xml", LAUGHS, "utf-7")
     )
-    yield Case("laughs.nxml", CORRUPT, lambda: jats(LAUGHS[len("<!DOCTYPE x") :]))
+    yield Case("laughs.nxml", "jats", lambda: jats(LAUGHS[len("<!DOCTYPE x") :]))
     yield Case(
         "laughs.html",
         "html",
@@ -456,6 +456,7 @@ def _sheets() -> Iterator[Case]:
             '<mergeCells count="1"><mergeCell ref="A1:XFD1048576"/></mergeCells>',
         ),
     )
+    yield Case("fifty thousand rows.xlsx", "xlsx", many_rows)
     yield Case("too many cells.xlsx", LARGE, many_cells)
     yield Case(
         "far apart.xlsx",
@@ -492,6 +493,12 @@ def _sheets() -> Iterator[Case]:
         "spaces.odt", LARGE, lambda: files.odf("text", '<text:p>a<text:s text:c="2000000000"/>b</text:p>')
     )
     yield Case("repeated.odt", LARGE, lambda: files.odf("text", f"<table:table>{repeated}</table:table>"))
+
+
+def many_rows() -> bytes:
+    cells = "".join(_cell(f"{column}{{0}}", f"text {column} {{0}}") for column in "ABCDE")
+    row = f'<row r="{{0}}">{cells}</row>'
+    return sheet("".join(map(row.format, range(1, 50_001))))
 
 
 def many_cells(path: Path) -> None:

@@ -297,6 +297,26 @@ def test_nothing_that_a_document_names_is_fetched(
     assert "SECRET" not in document.markdown() and "FETCHED" not in document.markdown()
 
 
+def test_a_large_sheet_is_read_row_by_row(convert: Convert) -> None:
+    from openpyxl import Workbook
+
+    book = Workbook(write_only=True)
+    hidden = book.create_sheet("Drafts")
+    hidden.append(["secret"])
+    hidden.sheet_state = "hidden"
+    data = book.create_sheet("Data")
+    for number in range(13_000):
+        data.append([number, f"name {number}", None, number / 2, number % 2 == 0])
+    book.create_sheet("Empty")
+    document = convert(files.saved(book), "a.xlsx")
+    heading, table = document.blocks
+    assert (heading.text, heading.page, document.title, document.pages) == ("Data", 1, "Data", 2)
+    lines = table.text.split("\n")
+    assert len(lines) == 13_001
+    assert lines[0] == "| 0 | name 0 |  | 0 | True |"
+    assert lines[-1] == "| 12999 | name 12999 |  | 6499.5 | False |"
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig"])
 @pytest.mark.parametrize(("name", "start"), [("a.md", "# Größe\n\n"), ("a.adoc", "= Größe\n\n== B\n\n")])
 def test_texts_in_any_encoding(convert: Convert, name: str, start: str, encoding: str) -> None:

@@ -33,11 +33,10 @@ def _read(path: Path, limits: Limits) -> tuple[tuple[Block, ...], int]:
     from openpyxl import load_workbook
 
     count = CellCount(limits)
-    book = load_workbook(path, read_only=True, data_only=True, keep_links=False)
-    try:
+    with path.open("rb") as file:  # of a path openpyxl would want the ending
+        book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
         sheets = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
         blocks = tuple(block for page, sheet in enumerate(sheets, 1) for block in _blocks(sheet, page, count))
-    finally:
         book.close()
     return blocks, len(sheets)
 
