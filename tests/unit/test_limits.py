@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import zipfile
 from pathlib import Path
@@ -85,6 +86,12 @@ def test_the_streams_of_a_pdf(tmp_path: Path) -> None:
         check_streams(path, Limits(content_bytes=1 << 20))
     with pytest.raises(DocumentTooLarge, match="objects"):
         check_streams(path, Limits(objects=3))
+    bomb = hostile.flate(2, b"0 0 m 9 9 l S\n").partition(b"stream\n")[2].removesuffix(b"\nendstream")
+    for name, text in (("ASCII85Decode", base64.a85encode(bomb)), ("ASCIIHexDecode", bomb.hex().encode())):
+        head = f"<< /Filter [/{name} /FlateDecode] >>\nstream\n".encode()
+        path.write_bytes(hostile.pdf([head + text + b"\nendstream"]))
+        with pytest.raises(DocumentTooLarge, match="unpacks"):
+            check_streams(path, Limits(content_bytes=1 << 20))
     path.write_bytes(hostile.pdf([b"<< /Filter [/FlateDecode /FlateDecode] >>\nstream\nx\nendstream"]))
     with pytest.raises(DocumentCorrupt, match="twice"):
         check_streams(path, Limits())

@@ -25,7 +25,10 @@ Convert = Callable[[Request], ConvertedDocument]
 
 def convert(request: Request, convert_attached: Convert) -> ConvertedDocument:
     reader = _Reader(request, convert_attached)
-    blocks = tuple(reader.blocks(_letter(request.path, request.format, request.limits), 0))
+    try:
+        blocks = tuple(reader.blocks(_letter(request.path, request.format, request.limits), 0))
+    except _Spent as spent:
+        raise DocumentTooLarge(str(spent)) from spent
     if not any(block.text for block in blocks):
         raise DocumentEmpty
     headings = [block for block in blocks if block.kind == "heading"]
@@ -37,8 +40,8 @@ def convert(request: Request, convert_attached: Convert) -> ConvertedDocument:
     )
 
 
-class _Spent(DocumentTooLarge):
-    """The budget of the whole mail is used up, not that of one attachment."""
+class _Spent(Exception):
+    """Says what to do. The budget of the whole mail is used up, not that of one attachment."""
 
 
 class _Reader:

@@ -6,6 +6,7 @@ limit that readers keep to: streams are found by their first bytes, unpacked, co
 
 from __future__ import annotations
 
+import base64
 import mmap
 import re
 import zlib
@@ -17,6 +18,8 @@ from shared.providers.conversion.request import Limits
 _OBJECT = re.compile(rb" obj\b")
 _PACKED_OBJECTS = re.compile(rb"/N\s+(\d{1,12})\b")
 _PACKED_TWICE = re.compile(rb"/(?:FlateDecode|Fl|LZWDecode|LZW)\s*/(?:FlateDecode|Fl|LZWDecode|LZW)\b")
+_BASE85 = re.compile(rb"/(?:ASCII85Decode|A85)\b")
+_HEX = re.compile(rb"/(?:ASCIIHexDecode|AHx)\b")
 _STREAM = re.compile(rb"stream\r?\n")
 _IMAGE = re.compile(rb"/Subtype\s*/Image\b")
 _OTHER = re.compile(
@@ -24,6 +27,7 @@ _OTHER = re.compile(
 )  # fonts, attached files, packed objects, colours
 _DICTIONARY = 2048
 _CHUNK = 64 * 1024
+_LARGEST_COPY = 64 * 1024 * 1024
 _LARGEST_RATIO = 1032  # deflate cannot do better
 _BYTES_PER_PIXEL = 4
 
@@ -40,7 +44,9 @@ def check_streams(path: Path, limits: Limits) -> None:
             if _PACKED_TWICE.search(before):
                 raise DocumentCorrupt("The file has streams that are packed twice. Save it anew.")
             most = _most(before, limits)
-            total += _unpacked(content, stream.end(), most)
+            packed = _binary(content, stream.end(), before)
+            if len(packed) * _LARGEST_RATIO > most:
+                total += _unpacked(packed, most)
             if total > limits.expanded_bytes:
                 raise DocumentTooLarge(
                     f"Unpacked, the file is larger than {limits.expanded_bytes:,} bytes. Split it."
@@ -61,23 +67,42 @@ def _check_objects(content: mmap.mmap, limits: Limits) -> None:
         raise DocumentTooLarge(f"The file has more than {limits.objects:,} objects. Print it to a new PDF.")
 
 
-def _unpacked(content: mmap.mmap, start: int, most: int) -> int:
-    """Bytes that the stream unpacks to; 0 for one that is not packed by deflate, or too short to matter."""
-    head = content[start : start + 2]
-    if len(head) < 2 or head[0] & 0x0F != 8 or int.from_bytes(head, "big") % 31:
-        return 0
+def _binary(content: mmap.mmap, start: int, dictionary: bytes) -> bytes:
+    """The bytes of a stream, also of one that is written as text. None of one that is not packed by deflate,
+    or so large that it is no bomb: a photograph."""
     end = content.find(b"endstream", start)
-    end = len(content) if end < 0 else end
-    if (end - start) * _LARGEST_RATIO <= most // 16:
+    end = end if end >= 0 else len(content)
+    base85, as_hex = _BASE85.search(dictionary), _HEX.search(dictionary)
+    if end - start > _LARGEST_COPY or not (base85 or as_hex or _is_deflate(content[start : start + 2])):
+        return b""
+    packed = content[start:end]
+    try:
+        if base85:
+            return base64.a85decode(packed.strip().removesuffix(b"~>"))
+        if as_hex:
+            return bytes.fromhex(packed.strip().removesuffix(b">").decode("latin-1"))
+    except ValueError:
+        return b""
+    return packed
+
+
+def _is_deflate(head: bytes) -> bool:
+    return len(head) == 2 and head[0] & 0x0F == 8 and int.from_bytes(head, "big") % 31 == 0
+
+
+def _unpacked(packed: bytes, most: int) -> int:
+    """Bytes that a stream unpacks to; 0 for one that is not packed by deflate."""
+    if not _is_deflate(packed[:2]):
         return 0
-    size, at, packer = 0, start, zlib.decompressobj()
+    size, at, packer = 0, 0, zlib.decompressobj()
     try:
         while not packer.eof:
-            packed = packer.unconsumed_tail or content[at : at + _CHUNK]
-            at += 0 if packer.unconsumed_tail else len(packed)
-            if not packed:
+            piece = packer.unconsumed_tail
+            if not piece:
+                piece, at = packed[at : at + _CHUNK], at + _CHUNK
+            if not piece:
                 break
-            size += len(packer.decompress(packed, _CHUNK * 16))
+            size += len(packer.decompress(piece, _CHUNK * 16))
             if size > most:
                 raise DocumentTooLarge(f"A part of the file unpacks to more than {most:,} bytes. Split it.")
     except zlib.error:
