@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterator
 from datetime import datetime
@@ -56,6 +57,13 @@ class Document(Value):
         return self.status is DocumentStatus.PENDING or self.etag is not None
 
 
+class Link(Value):
+    """`text`: the words of a block that lead to `url`."""
+
+    text: str
+    url: str
+
+
 class Block(Value):
     """A piece of a converted document, in reading order. `level` is a heading's, 1 the highest."""
 
@@ -65,6 +73,8 @@ class Block(Value):
     level: int | None = None
     page: int | None = None
     """1-based page, sheet or slide; None where the format has none."""
+    links: tuple[Link, ...] = ()
+    """In the order of their words. They are not in `text`: an address is noise to a search by meaning."""
 
 
 class ConvertedDocument(Value):
@@ -98,13 +108,24 @@ class ConvertedDocument(Value):
 
 
 def _markdown(block: Block) -> str:
+    text = _linked(block)
     if block.kind == "heading":
-        return f"{'#' * min(block.level or 1, 6)} {block.text}"
+        return f"{'#' * min(block.level or 1, 6)} {text}"
     if block.kind == "list_item":
-        return f"- {block.text}"
+        return f"- {text}"
     if block.kind == "code":
-        return f"```\n{block.text}\n```"
-    return block.text
+        return f"```\n{text}\n```"
+    return text
+
+
+def _linked(block: Block) -> str:
+    parts, rest = [], block.text
+    for link in block.links:
+        found = re.search(rf"(?<!\w){re.escape(link.text)}(?!\w)", rest)
+        if found:
+            parts += [rest[: found.start()], f"[{link.text}]({link.url})"]
+            rest = rest[found.end() :]
+    return "".join((*parts, rest))
 
 
 class Chunk(Value):

@@ -45,8 +45,9 @@ _OUTPUT_VERSION = 2
 """To be raised when we make other blocks of the same file: texts kept from before are then not used."""
 
 # What a process needs to run at all. Nothing else is handed on: the environment holds keys.
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
+_INHERITED = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 _OFFLINE = {
+    "PATH": "",  # Docling has LibreOffice draw pictures where it finds it; no document starts a program here
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -12,10 +12,10 @@ from shared.documents import Block, ConvertedDocument
 from shared.errors import ConverterUnavailable, DocumentEmpty
 from shared.ports import ConversionOptions
 from shared.providers.conversion import standard
+from shared.providers.conversion.formats import IMAGES
 from shared.providers.conversion.request import Request
 from shared.providers.docling import DoclingConverter
 
-IMAGES = frozenset({"png", "jpg", "tiff", "webp", "bmp", "gif"})
 READ = IMAGES | {"pdf"}
 _MOST_RANGES = 8
 """Each range is a request of its own, for which a docling-serve is sent the whole file."""

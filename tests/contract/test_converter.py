@@ -348,7 +348,7 @@ def test_refused(
 
 def test_an_unknown_format_is_refused(converter: DoclingConverter, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedFormat):
-        converter.convert(tmp_path / "x", "odt", ConversionOptions(), timeout=5, progress=quiet)
+        converter.convert(tmp_path / "x", "exe", ConversionOptions(), timeout=5, progress=quiet)
 
 
 # --- how it is stopped -----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from azure.storage.queue import QueueClient
 from local.app import App
 from local.receiver import Receiver
 from shared.core import Core
+from tests import files
 from tests.e2e.api import Api, Json
 from tests.scanned import pdf, scan
 
@@ -90,6 +91,9 @@ class TestIngestion:
                 "eml",
                 "two sacks",
             ),
+            ("rules.odt", files.odt(), "odt", files.TEXT),
+            ("rules.epub", files.epub(), "epub", files.TEXT),
+            ("rules.eml", files.eml(("a.docx", files.docx())), "eml", "11 m"),
             (
                 "wrong.pdf",
                 b"<!DOCTYPE html><html><body><p>Named wrongly.</p></body></html>",

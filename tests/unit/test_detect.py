@@ -17,6 +17,7 @@ from shared.errors import (
     UnsupportedFormat,
 )
 from shared.providers.conversion.detection import SUPPORTED, detect
+from tests import compound, files
 
 OLE = bytes.fromhex("D0CF11E0A1B11AE1") + bytes(2000)
 ENCRYPTED = OLE + "EncryptedPackage".encode("utf-16-le") + bytes(500)
@@ -66,6 +67,30 @@ def detected(tmp_path: Path, content: bytes, name: str, expanded: int = 1 << 20)
         (MAIL, "a.eml", "eml"),
         (MAIL, "a", "eml"),
         (b"From: the beginning\n\nno mail", "a.txt", "txt"),
+        (files.odt(), "a", "odt"),
+        (files.ods(), "a.zip", "ods"),
+        (files.odp(), "a", "odp"),
+        (files.epub(), "a", "epub"),
+        (files.replaced(files.epub(), {}), "a", "epub"),  # its type packed, as careless programs do
+        (compound.compound(compound.message("a", "b")), "a.doc", "msg"),
+        (b"WEBVTT - a talk\n\n00:00.000 --> 00:01.000\nHi\n", "a.txt", "vtt"),
+        (b"\xef\xbb\xbfWEBVTT\r\n\r\n", "a", "vtt"),
+        (b"WEBVTTX\n", "a.txt", "txt"),
+        (files.ASCIIDOC.encode(), "a", "asciidoc"),
+        (b"Just words.", "a.adoc", "asciidoc"),
+        (files.JATS.encode(), "a.xml", "jats"),
+        (b'<article article-type="news" dtd-version="1.0">', "a", "jats"),
+        (b"<article><p>a web page's part</p></article>", "a", "html"),
+        (b"<?xml version='1.0'?><other/>", "a.xml", "txt"),
+        (
+            MAIL.replace(b"From", b"MIME-Version: 1.0\r\nContent-Type: multipart/related\r\nFrom"),
+            "a",
+            "mhtml",
+        ),
+        (b"\x89PNG\r\n\x1a\n" + bytes(300), "a.txt", "png"),
+        (b"\xff\xd8\xff\xe0" + bytes(300), "a", "jpg"),
+        (b"II*\0" + bytes(300), "a", "tiff"),
+        (b"RIFF\x99\0\0\0WEBPVP8 " + bytes(300), "a", "webp"),
         (b"# Title\n\nText", "a.md", "md"),
         (b"# Title\n\nText", "a", "md"),
         (b"# a comment\n1,2\n", "a.csv", "csv"),
@@ -102,12 +127,17 @@ def test_known(tmp_path: Path, content: bytes, name: str, expected: str) -> None
         (ENCRYPTED, "a", DocumentEncrypted, "password"),
         (OLE, "a.xlsx", DocumentEncrypted, "old binary"),
         (OLE, "a.doc", UnsupportedFormat, ".docx"),
+        (compound.compound({"WordDocument": bytes(5000)}), "a.doc", UnsupportedFormat, ".docx"),
+        (compound.compound({"WordDocument": bytes(50)})[:900], "a.doc", DocumentCorrupt, "damaged"),
+        (zipped("mimetype", content=b"application/x-none"), "a.odt", UnsupportedFormat, "archive"),
         (flagged(office("word")), "a.docx", DocumentEncrypted, "password"),
         (office("word")[:-30], "a.docx", DocumentCorrupt, "damaged"),
         (b"PK\x03\x04" + bytes(100), "a.docx", DocumentCorrupt, "damaged"),
         (zipped("word/document.xml"), "a.docx", DocumentCorrupt, "damaged"),
         (zipped("a.txt", "b.txt"), "a.zip", UnsupportedFormat, "Supported are: pdf"),
         (office("word", bytes(2 << 20)), "a.docx", DocumentTooLarge, "Unpacked"),
+        (b"{\\rtf1 Hello}", "a.rtf", UnsupportedFormat, "application/rtf"),
+        (b"{\\rtf1 Hello}", "a.txt", UnsupportedFormat, "application/rtf"),
         (b"fLaC" + bytes(300), "a.flac", UnsupportedFormat, "audio/x-flac"),
         (b"\x7fELF" + bytes(range(256)), "a.txt", UnsupportedFormat, "Supported are"),
         (bytes(range(256)) * 4, "a.txt", UnsupportedFormat, "Supported are"),

@@ -24,7 +24,7 @@ from typing import Any, TextIO
 
 from shared.documents import ConvertedDocument
 from shared.errors import ConversionCrashed, ConversionFailed, DocmillError
-from shared.providers.conversion.detection import IMAGES
+from shared.providers.conversion.formats import IMAGES
 from shared.providers.conversion.request import Request
 
 _log = logging.getLogger(__name__)
@@ -111,7 +111,11 @@ def _convert(request: Request, progress: Callable[[int, int], None]) -> Converte
     if fmt in {"txt", "csv"}:
         from shared.providers.conversion import plain
 
-        return plain.convert(path, fmt)
+        return plain.convert(path, fmt, request.limits)
+    if fmt in {"eml", "msg", "mhtml"}:
+        from shared.providers.conversion import mail
+
+        return mail.convert(request, lambda attached: _convert(attached, lambda _done, _total: None))
     from shared.providers.conversion import declarative
 
     return declarative.convert(path, fmt, request.limits)

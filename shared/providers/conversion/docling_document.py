@@ -7,21 +7,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from shared.documents import Block, ConvertedDocument
+from shared.documents import Block, ConvertedDocument, Link
 from shared.errors import DocumentEmpty
+from shared.providers.conversion.cells import CellCount
+from shared.providers.conversion.formats import IMAGES
 from shared.providers.conversion.markdown import table
+from shared.providers.conversion.request import Limits
 
 _SPACE_BEFORE_MARK = re.compile(r" ([,.;:!?)\]])(?= |$)")
-_SCANNED = {"pdf", "png", "jpg", "tiff", "webp", "bmp", "gif"}
-_PAGED = {"pptx", "xlsx"} | _SCANNED
+_LINKED = ("http://", "https://", "mailto:")
+_URL = re.compile(r"[^\s()<>\[\]]{1,2000}$")
+_SHEETS = {"xlsx", "ods"}
+_SCANNED = IMAGES | {"pdf"}
+_PAGED = {"pptx", "xlsx", "ods", "odp"} | _SCANNED
 _NAMED_PAGES = 20
 
 
-def document_of(document: Any, fmt: str, *, partial: bool, failed: Iterable[int]) -> ConvertedDocument:
+def document_of(
+    document: Any, fmt: str, limits: Limits, *, partial: bool, failed: Iterable[int]
+) -> ConvertedDocument:
     """A PDF or an image that Docling's models have read. `failed`: pages that it could not convert.
 
     Raises DocumentEmpty."""
-    blocks = tuple(blocks_of(document, fmt))
+    blocks = tuple(Reader(document, fmt, limits).blocks())
     if not blocks:
         raise DocumentEmpty("No text was found on the pages.")
     return ConvertedDocument(
@@ -41,82 +49,104 @@ def _gaps(partial: bool, failed: Sequence[int]) -> Iterator[str]:
         yield "Parts of the file could not be converted."
 
 
-def blocks_of(document: Any, fmt: str) -> Iterator[Block]:
-    sheets: set[int] = set()
-    all_items = (item for item, _depth in document.iterate_items())
-    for inline, group in groupby(all_items, key=lambda item: _inline_group(item, document)):
-        items = list(group)
-        for block in _inline(items, document, fmt) if inline else _single(items, document, fmt, sheets):
-            if block.text:
-                yield block
+class Reader:
+    """Docling's items as blocks."""
 
+    def __init__(self, document: Any, fmt: str, limits: Limits) -> None:
+        self._document = document
+        self._fmt = fmt
+        self._cells = CellCount(limits)
+        self._sheets: set[int] = set()
+        self._slides = {
+            child.cref: number for number, child in enumerate(document.body.children, 1) if fmt == "odp"
+        }
 
-def _single(items: Iterable[Any], document: Any, fmt: str, sheets: set[int]) -> Iterator[Block]:
-    """A block each; the first of a sheet comes after the sheet's name."""
-    for item in items:
-        page = _page(item, fmt)
-        if fmt == "xlsx" and page and page not in sheets:
-            sheets.add(page)
-            yield Block(kind="heading", level=1, text=_sheet_name(item, document, page), page=page)
-        if item.label.value == "picture" and fmt in _SCANNED:
-            yield Block(kind="text", text=_text_in(item, document), page=page)
-        else:
-            yield _block(item, page)
+    def blocks(self) -> Iterator[Block]:
+        all_items = (item for item, _depth in self._document.iterate_items())
+        for inline, group in groupby(all_items, key=self._inline_group):
+            items = list(group)
+            for block in [self._inline(items)] if inline else self._single(items):
+                if block.text:
+                    yield block
 
+    def _single(self, items: Iterable[Any]) -> Iterator[Block]:
+        """A block each; the first of a sheet comes after the sheet's name."""
+        for item in items:
+            page = self._page(item)
+            if self._fmt in _SHEETS and page and page not in self._sheets:
+                self._sheets.add(page)
+                yield Block(kind="heading", level=1, text=self._sheet_name(item, page), page=page)
+            if item.label.value == "picture" and self._fmt in _SCANNED:
+                yield Block(kind="text", text=_text_in(item, self._document), page=page)
+            else:
+                yield self._block(item, page)
 
-def _text_in(picture: Any, document: Any) -> str:
-    """The words inside a picture, in one piece: a whole scanned page may have been taken for one."""
-    captions = {reference.cref for reference in picture.captions}
-    inside = document.iterate_items(root=picture, traverse_pictures=True)
-    texts = (getattr(item, "text", "") for item, _ in inside if item.self_ref not in captions)
-    return " ".join(" ".join(texts).split())
+    def _page(self, item: Any) -> int | None:
+        if self._fmt == "odp":
+            return self._slide(item)
+        return item.prov[0].page_no if self._fmt in _PAGED and item.prov else None
 
+    def _slide(self, item: Any) -> int | None:
+        """OpenDocument's slides are groups, which have no number of their own."""
+        while item is not None and item.self_ref not in self._slides:
+            item = item.parent.resolve(self._document) if item.parent else None
+        return self._slides.get(item.self_ref) if item is not None else None
 
-def _page(item: Any, fmt: str) -> int | None:
-    return item.prov[0].page_no if fmt in _PAGED and item.prov else None
+    def _inline_group(self, item: Any) -> str | None:
+        """The reference of the inline group that an item is part of: a link or a bold word in a paragraph."""
+        if item.parent is None or not item.parent.cref.startswith("#/groups/"):
+            return None
+        return str(item.parent.cref) if item.parent.resolve(self._document).label.value == "inline" else None
 
+    def _inline(self, items: list[Any]) -> Block:
+        """One block of the parts of a paragraph, of the kind of what they stand in."""
+        text = " ".join(" ".join(str(getattr(item, "text", "")) for item in items).split())
+        group = items[0].parent.resolve(self._document)
+        around = group.parent.resolve(self._document) if group.parent else None
+        label = getattr(getattr(around, "label", None), "value", "")
+        empty = not str(getattr(around, "text", "")).strip()
+        text, page = _SPACE_BEFORE_MARK.sub(r"\1", text), self._page(items[0])
+        links = tuple(link for item in items for link in _links(item))
+        if label in {"title", "section_header"} and empty:
+            return Block(kind="heading", level=_level(around), text=text, page=page, links=links)
+        listed = label == "list_item" and empty
+        return Block(kind="list_item" if listed else "text", text=text, page=page, links=links)
 
-def _inline_group(item: Any, document: Any) -> str | None:
-    """The reference of the inline group that an item is part of: a link or a bold word in a paragraph."""
-    if item.parent is None or not item.parent.cref.startswith("#/groups/"):
-        return None
-    return str(item.parent.cref) if item.parent.resolve(document).label.value == "inline" else None
+    def _sheet_name(self, item: Any, page: int) -> str:
+        parent = item.parent.resolve(self._document)
+        return str(getattr(parent, "name", "")).removeprefix("sheet: ") or f"Sheet {page}"
 
-
-def _inline(items: list[Any], document: Any, fmt: str) -> Iterator[Block]:
-    """One block of the parts of a paragraph, of the kind of what they stand in."""
-    text = " ".join(" ".join(str(getattr(item, "text", "")) for item in items).split())
-    group = items[0].parent.resolve(document)
-    around = group.parent.resolve(document) if group.parent else None
-    label = getattr(getattr(around, "label", None), "value", "")
-    empty = not str(getattr(around, "text", "")).strip()
-    text, page = _SPACE_BEFORE_MARK.sub(r"\1", text), _page(items[0], fmt)
-    if label in {"title", "section_header"} and empty:
-        yield Block(kind="heading", level=_level(around), text=text, page=page)
-    else:
-        yield Block(kind="list_item" if label == "list_item" and empty else "text", text=text, page=page)
+    def _block(self, item: Any, page: int | None) -> Block:
+        label = item.label.value
+        if label == "table":
+            self._cells.check(item.data.num_rows, item.data.num_cols)
+            return Block(kind="table", text=table(self._cells.counted(_rows(item))), page=page)
+        # A formula that no model has read has the characters of the page alone.
+        text = str(getattr(item, "text", "") or getattr(item, "orig", "")).strip()
+        if label in {"title", "section_header"}:
+            one_line = " ".join(text.split())
+            return Block(kind="heading", level=_level(item), text=one_line, page=page, links=_links(item))
+        if label == "code":
+            return Block(kind="code", text=text, page=page)
+        listed = label == "list_item"
+        return Block(kind="list_item" if listed else "text", text=text, page=page, links=_links(item))
 
 
 def _level(item: Any) -> int:
     return 1 if item.label.value == "title" else int(item.level) + 1
 
 
-def _sheet_name(item: Any, document: Any, page: int) -> str:
-    parent = item.parent.resolve(document)
-    return str(getattr(parent, "name", "")).removeprefix("sheet: ") or f"Sheet {page}"
-
-
-def _block(item: Any, page: int | None) -> Block:
-    label = item.label.value
-    if label == "table":
-        return Block(kind="table", text=table(_rows(item)), page=page)
-    # A formula that no model has read has the characters of the page alone.
-    text = str(getattr(item, "text", "") or getattr(item, "orig", "")).strip()
-    if label in {"title", "section_header"}:
-        return Block(kind="heading", level=_level(item), text=" ".join(text.split()), page=page)
-    if label == "code":
-        return Block(kind="code", text=text, page=page)
-    return Block(kind="list_item" if label == "list_item" else "text", text=text, page=page)
+def _links(item: Any) -> tuple[Link, ...]:
+    """Of an item that is a link as a whole, if it leads to the web or to a mailbox."""
+    url, text = str(getattr(item, "hyperlink", None) or ""), " ".join(str(getattr(item, "text", "")).split())
+    usable = (
+        text
+        and text != url
+        and not set(text) & set("[]")
+        and url.lower().startswith(_LINKED)
+        and _URL.match(url)
+    )
+    return (Link(text=text, url=url),) if usable else ()
 
 
 def _rows(item: Any) -> Iterator[list[str]]:
@@ -126,6 +156,14 @@ def _rows(item: Any) -> Iterator[list[str]]:
             cell.text if (cell.start_row_offset_idx, cell.start_col_offset_idx) == (index, column) else ""
             for column, cell in enumerate(row)
         ]
+
+
+def _text_in(picture: Any, document: Any) -> str:
+    """The words inside a picture, in one piece: a whole scanned page may have been taken for one."""
+    captions = {reference.cref for reference in picture.captions}
+    inside = document.iterate_items(root=picture, traverse_pictures=True)
+    texts = (getattr(item, "text", "") for item, _ in inside if item.self_ref not in captions)
+    return " ".join(" ".join(texts).split())
 
 
 def title_of(blocks: Sequence[Block]) -> str | None:

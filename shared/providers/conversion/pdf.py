@@ -17,6 +17,7 @@ from shared.providers.conversion.marks import marks_of
 from shared.providers.conversion.ocr_models import NOT_INSTALLED, installed
 from shared.providers.conversion.request import Request
 from shared.providers.conversion.scans import Scans
+from shared.providers.conversion.streams import check_streams
 from shared.providers.conversion.tables import Table
 
 _NEEDS_PASSWORD = 4
@@ -40,6 +41,7 @@ class _Gathered:
 
 
 def convert(request: Request, progress: Callable[[int, int], None]) -> ConvertedDocument:
+    check_streams(request.path, request.limits)
     parser, key = _open(request.path)
     total = parser.page_count(key)
     if total == 0:

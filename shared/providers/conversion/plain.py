@@ -9,20 +9,32 @@ import re
 from pathlib import Path
 
 from shared.documents import Block, ConvertedDocument
-from shared.errors import DocumentEmpty
+from shared.errors import DocumentEmpty, DocumentTooLarge
+from shared.providers.conversion.cells import CellCount
 from shared.providers.conversion.markdown import table
+from shared.providers.conversion.request import Limits
 
 _PARAGRAPHS = re.compile(r"\n[ \t\r]*\n\s*")
 _MAX_FIELD = 1 << 24
 _SHORT = 1000
 
 
-def convert(path: Path, fmt: str) -> ConvertedDocument:
-    text = decode(path.read_bytes()).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-    blocks = _tables(text) if fmt == "csv" else _paragraphs(text)
+def convert(path: Path, fmt: str, limits: Limits) -> ConvertedDocument:
+    with path.open("rb") as file:  # read no further than the limit, however large the file says it is
+        content = file.read(limits.text_bytes + 1)
+    if len(content) > limits.text_bytes:
+        raise DocumentTooLarge(f"The file has more than {limits.text_bytes:,} bytes of text. Split it.")
+    text = decode(content).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    blocks = _tables(text, CellCount(limits)) if fmt == "csv" else _limited(paragraphs(text), limits)
     if not blocks:
         raise DocumentEmpty
     return ConvertedDocument(format=fmt, blocks=blocks)
+
+
+def _limited(blocks: tuple[Block, ...], limits: Limits) -> tuple[Block, ...]:
+    if len(blocks) > limits.paragraphs:
+        raise DocumentTooLarge(f"The file has more than {limits.paragraphs:,} paragraphs. Split it.")
+    return blocks
 
 
 def decode(data: bytes) -> str:
@@ -46,17 +58,17 @@ def _guessed(data: bytes) -> str:
     return data.decode(best.encoding if best else "cp1252", errors="replace")
 
 
-def _paragraphs(text: str) -> tuple[Block, ...]:
+def paragraphs(text: str) -> tuple[Block, ...]:
     parts = (part.strip() for part in _PARAGRAPHS.split(text))
     return tuple(Block(kind="text", text=part) for part in parts if part)
 
 
-def _tables(text: str) -> tuple[Block, ...]:
+def _tables(text: str, count: CellCount) -> tuple[Block, ...]:
     csv.field_size_limit(_MAX_FIELD)
     try:
-        markdown = table(csv.reader(io.StringIO(text), _dialect(text)))
+        markdown = table(count.counted(csv.reader(io.StringIO(text), _dialect(text))))
     except csv.Error:
-        return _paragraphs(text)
+        return paragraphs(text)
     return (Block(kind="table", text=markdown),) if markdown else ()
 
 

@@ -18,6 +18,30 @@ class Limits(Value):
     """Pages, slides or sheets."""
     expanded_bytes: int = 2 * 1024 * 1024 * 1024
     """Of a zip-based document, unpacked."""
+    text_bytes: int = 48 * 1024 * 1024
+    """Of text or markup: a text file, the parts of a zip that are parsed; also characters that come out."""
+    paragraphs: int = 250_000
+    """Of plain text."""
+    content_bytes: int = 8 * 1024 * 1024
+    """Of what is drawn on one page of a PDF, unpacked. Lines take a hundred times as much while they are
+    read."""
+    mail_bytes: int = 160 * 1024 * 1024
+    """Of a mail with its attachments, which are read at once."""
+    elements: int = 120_000
+    """Paragraphs, runs and cells that Docling makes objects of, 5 KB and 0.3 ms each; a tag of HTML counts
+    twice."""
+    tags: int = 1_500_000
+    """Of markup that becomes a tree before anything is read of it."""
+    objects: int = 500_000
+    """Of a PDF. Each takes a few hundred bytes before the first page is read."""
+    tag_depth: int = 200
+    """Of HTML."""
+    cells: int = 2_000_000
+    """Of all tables, the empty ones that fill their rows up included."""
+    attachments: int = 200
+    """Files in a mail, those in attached mails included."""
+    depth: int = 5
+    """Mails in mails."""
     pixels: int = 100_000_000
     """Of an image, or of one in a page that is read by OCR."""
 

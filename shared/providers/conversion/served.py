@@ -94,7 +94,9 @@ def convert(request: Request) -> ConvertedDocument:
     if len(document.pages) > request.limits.pages:
         raise DocumentTooLarge(f"The file has more than {request.limits.pages:,} pages. Split it.")
     failed = (problem.page_no for problem in answer.errors if problem.page_no)
-    return document_of(document, request.format, partial=answer.status == "partial_success", failed=failed)
+    return document_of(
+        document, request.format, request.limits, partial=answer.status == "partial_success", failed=failed
+    )
 
 
 def _parsed(request: Request) -> _Answer:

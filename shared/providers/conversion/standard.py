@@ -92,7 +92,9 @@ def _text(result: Any, request: Request) -> ConvertedDocument:
     failed = [error.page_no for error in result.errors if error.page_no]
     if "timeout" in categories:
         raise ConversionFailed("Docling gave this document up. Split it.")
-    return document_of(result.document, request.format, partial=status != "success", failed=failed)
+    return document_of(
+        result.document, request.format, request.limits, partial=status != "success", failed=failed
+    )
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,54 @@
+"""Large workbooks, row by row: memory does not grow with the sheets, only with the text that comes out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from shared.documents import Block, ConvertedDocument
+from shared.errors import DocmillError, DocumentCorrupt, DocumentEmpty
+from shared.providers.conversion.cells import CellCount
+from shared.providers.conversion.markdown import table
+from shared.providers.conversion.request import Limits
+
+
+def convert(path: Path, limits: Limits) -> ConvertedDocument:
+    """Each visible sheet is its name and one table, as stored values."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            blocks, pages = _read(path, limits)
+    except (DocmillError, MemoryError):
+        raise
+    except Exception as error:
+        raise DocumentCorrupt from error
+    if not blocks:
+        raise DocumentEmpty
+    return ConvertedDocument(format="xlsx", title=blocks[0].text, pages=pages, blocks=blocks)
+
+
+def _read(path: Path, limits: Limits) -> tuple[tuple[Block, ...], int]:
+    from openpyxl import load_workbook
+
+    count = CellCount(limits)
+    with path.open("rb") as file:  # of a path openpyxl would want the ending
+        book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        sheets = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+        blocks = tuple(block for page, sheet in enumerate(sheets, 1) for block in _blocks(sheet, page, count))
+        book.close()
+    return blocks, len(sheets)
+
+
+def _blocks(sheet: Any, page: int, count: CellCount) -> Iterator[Block]:
+    text = table(count.counted(_rows(sheet)))
+    if text:
+        yield Block(kind="heading", level=1, text=sheet.title, page=page)
+        yield Block(kind="table", text=text, page=page)
+
+
+def _rows(sheet: Any) -> Iterator[list[str]]:
+    sheet.reset_dimensions()  # what a file says of its own size may be wrong
+    for row in sheet.iter_rows(values_only=True):
+        yield ["" if value is None else str(value) for value in row]
