@@ -20,6 +20,7 @@ from PIL import Image
 from shared.documents import ConvertedDocument
 from shared.errors import ConversionFailed, DocumentCorrupt, DocumentEmpty, DocumentTooLarge
 from shared.ports import ConversionOptions
+from shared.providers.conversion.formats import FORMATS, IMAGES, Format
 from shared.providers.conversion.request import Limits, Recognition
 from shared.providers.docling import DoclingConverter
 from tests.scanned import TEXT, TITLE, pdf, recall, scan
@@ -169,11 +170,16 @@ def test_two_columns_are_read_one_after_the_other(convert: Convert) -> None:
 SHORT = scan("Berth 14 is closed", "")
 
 
-@pytest.mark.parametrize("fmt", ["png", "jpeg", "tiff", "webp", "bmp", "gif"])
-def test_an_image_is_one_page(convert: Convert, fmt: str) -> None:
-    document = convert(image(SHORT, fmt))
+@pytest.mark.parametrize("row", [row for row in FORMATS if row.key in IMAGES], ids=lambda row: row.key)
+def test_an_image_of_each_row_of_the_table_is_one_page(convert: Convert, row: Format) -> None:
+    document = convert(image(SHORT, {"jpg": "jpeg"}.get(row.key, row.key)))
     assert text_of(document) == "Berth 14 is closed"
-    assert (document.format, document.pages) == ({"jpeg": "jpg"}.get(fmt, fmt), 1)
+    assert (document.format, document.pages, row.kept) == (row.key, 1, ("headings", "pages"))
+
+
+def test_the_headings_of_an_image_are_kept(convert: Convert) -> None:
+    document = convert(image(scan(), "png"))
+    assert document.blocks[0].kind == "heading" and document.title == TITLE
 
 
 def test_every_frame_of_a_tiff_is_a_page(convert: Convert) -> None:

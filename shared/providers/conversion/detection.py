@@ -29,6 +29,7 @@ _SAMPLE = 64 * 1024
 _PDF_HEADER_WITHIN = 1024  # readers accept junk before %PDF-
 _ZIP = b"PK\x03\x04"
 _EMPTY_ZIP = b"PK\x05\x06"
+_RTF = b"{\\rtf"
 _OLE = bytes.fromhex("D0CF11E0A1B11AE1")
 _ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
 _OOXML = {"word/": "docx", "ppt/": "pptx", "xl/": "xlsx"}
@@ -184,6 +185,8 @@ def _decoded(head: bytes) -> str:
         return head.decode("utf-16", errors="replace")
     if b"\0" in head:
         raise _binary(_magic(head))
+    if head.startswith(_RTF):
+        raise _binary("application/rtf")
     try:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(head)
     except UnicodeDecodeError:
