@@ -73,7 +73,8 @@ def upload_document(
 
 
 def _store(core: Core, client_id: str, file: UploadFile) -> tuple[Document, bool]:
-    """The file first and its record after: there is never a record without a file.
+    """The file first and its record after: there is never a record without a file. A reminder before both:
+    a file whose record never comes is never forgotten.
 
     Its name is of this upload alone, so that whoever cleans up after a deletion cannot mean this one.
     """
@@ -95,6 +96,7 @@ def _store(core: Core, client_id: str, file: UploadFile) -> tuple[Document, bool
         updated_at=now,
         blob=_blob_name(client_id, document_id, filename),
     )
+    core.tasks.remind(client_id, expiry_of(document))
     file.file.seek(0)
     core.blobs.put(document.blob, file.file, document.content_type)
     stored, created = core.documents.add(document)

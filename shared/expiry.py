@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from shared.dead_letters import KEPT
-from shared.deletion import delete_document
+from shared.deletion import UNDER_WAY, delete_document
 from shared.documents import DocumentStatus
 from shared.errors import DocumentError
 from shared.ports import Services
@@ -73,9 +73,11 @@ def _letter(services: Services, client_id: str, expiry: Expiry, now: datetime) -
 
 
 def _upload(services: Services, client_id: str, expiry: Expiry, now: datetime) -> None:
-    """A document whose file never came, or came otherwise than announced. A complete one is kept."""
+    """A document whose file never came, or came otherwise than announced; and files that no document names:
+    their upload died before the record was written. What is complete is kept."""
     document = services.documents.get(client_id, expiry.id)
     if document is None or document.status is not DocumentStatus.PENDING:
+        _drop_unrecorded(services, client_id, expiry.id, now)
         return
     if services.tasks.active(client_id, document.document_id):
         services.tasks.remind(client_id, expiry.model_copy(update={"due": now + LEFT_BEHIND}))
@@ -84,6 +86,15 @@ def _upload(services: Services, client_id: str, expiry: Expiry, now: datetime) -
         received(document, services.documents, services.blobs, services.settings.max_upload_bytes)
     except DocumentError:
         delete_document(services, client_id, document.document_id)
+
+
+def _drop_unrecorded(services: Services, client_id: str, document_id: str, now: datetime) -> None:
+    """First what is there, then whose it is: a record that was written meanwhile keeps its file."""
+    files = services.blobs.below(f"{client_id}/uploads/{document_id}/")
+    document = services.documents.get(client_id, document_id)
+    for file in files:
+        if file.modified_at < now - UNDER_WAY and (document is None or file.name != document.blob):
+            services.blobs.delete(file.name, file.etag)
 
 
 _KINDS: dict[str, Callable[[Services, str, Expiry, datetime], None]] = {

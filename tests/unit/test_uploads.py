@@ -222,6 +222,28 @@ def test_a_document_that_a_task_waits_for_is_left_until_that_has_run(services: S
     assert services.documents.get("acme", document.document_id) is None
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_file_that_no_document_names_goes_with_the_reminder_of_its_upload(
+    services: Services, recorded: bool
+) -> None:
+    """The API died between the file and its record; the client uploaded it again, or did not."""
+    document = announced(services, days=2).model_copy(update={"status": DocumentStatus.STORED})
+    services.documents.delete("acme", document.document_id)
+    lost = f"acme/uploads/{document.document_id}/0/a.txt"
+    for name in (lost, document.blob):
+        services.blobs.put(name, CONTENT, "text/plain")
+    if recorded:
+        services.documents.add(document)
+    services.tasks.remind("acme", expiry_of(document))
+    expire(services)
+    kept = services.blobs.below("acme/uploads/")
+    assert {blob.name for blob in kept} >= {lost, document.blob}, "young files may be about to get a record"
+    services.tasks.remind("acme", expiry_of(document))
+    expire(services, hours=2)
+    left = {blob.name for blob in services.blobs.below("acme/uploads/")}
+    assert left == ({document.blob} if recorded else set())
+
+
 def test_an_expiry_without_its_document_is_forgotten(services: Services) -> None:
     document = announced(services, days=3)
     delete_document(services, "acme", document.document_id)
