@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from shared.documents import Block
 from shared.providers.conversion.layout import blocks_of
-from shared.providers.conversion.lines import Line
-from shared.providers.conversion.tables import Table
+from shared.providers.conversion.lines import Line, Table
 
 HEIGHT = 800.0
 

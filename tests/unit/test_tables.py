@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shared.providers.conversion.lines import Line, cleaned, upright, with_words
+from shared.providers.conversion.lines import Line, Table, cleaned, upright, with_words
 from shared.providers.conversion.rules import Rule, grids, rules_of
-from shared.providers.conversion.tables import Table, need_words, with_tables
+from shared.providers.conversion.tables import need_words, with_tables
 
 SIZE = 10.0
 ADVANCE = 5.0

@@ -6,8 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from shared.providers.conversion.lines import Line
-from shared.providers.conversion.tables import Table
+from shared.providers.conversion.lines import Line, Table
 
 _MARGIN = 0.1  # of the page's height, at the top and at the bottom
 _TABLE_MARGIN = 0.15  # a head with a frame around its parts

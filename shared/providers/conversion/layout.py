@@ -15,9 +15,9 @@ from itertools import groupby, pairwise
 
 from shared.documents import Block
 from shared.providers.conversion.furniture import without_furniture
-from shared.providers.conversion.lines import Line, Row, joined_text, rows_of
+from shared.providers.conversion.lines import Line, Row, Table, joined_text, rows_of
 from shared.providers.conversion.notes import starts_note, with_notes
-from shared.providers.conversion.tables import Table, with_tables
+from shared.providers.conversion.tables import with_tables
 
 _HEADING_SIZE = 1.18
 _SAME_SIZE = 1.18  # a superscript makes the box of its line this much higher

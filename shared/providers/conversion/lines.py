@@ -50,6 +50,17 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Table:
+    """`text`: Markdown."""
+
+    text: str
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+
+@dataclass(frozen=True)
 class Row:
     """Everything on one level that follows in the file. More than one cell: far apart, as in tables."""
 

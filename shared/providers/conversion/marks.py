@@ -11,9 +11,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from shared.providers.conversion.lines import Line, cleaned, turned_back, turned_box, upright, with_words
+from shared.providers.conversion.lines import (
+    Line,
+    Table,
+    cleaned,
+    turned_back,
+    turned_box,
+    upright,
+    with_words,
+)
 from shared.providers.conversion.rules import Rule, rules_of
-from shared.providers.conversion.tables import Table, need_words, with_tables
+from shared.providers.conversion.tables import need_words, with_tables
 
 _MOST_SHAPES = 4000  # more are a drawing
 

@@ -12,13 +12,12 @@ from typing import Any
 from shared.documents import Block, ConvertedDocument
 from shared.errors import DocumentCorrupt, DocumentEmpty, DocumentEncrypted, DocumentTooLarge
 from shared.providers.conversion.layout import blocks_of
-from shared.providers.conversion.lines import Line
+from shared.providers.conversion.lines import Line, Table
 from shared.providers.conversion.marks import marks_of
 from shared.providers.conversion.ocr_models import NOT_INSTALLED, installed
 from shared.providers.conversion.request import Request
 from shared.providers.conversion.scans import Scans
 from shared.providers.conversion.streams import check_streams
-from shared.providers.conversion.tables import Table
 
 _NEEDS_PASSWORD = 4
 _THREADS = 2
