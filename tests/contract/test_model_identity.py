@@ -79,11 +79,19 @@ def test_a_user_assigned_identity_is_asked_for_by_its_client_id(endpoint: TokenE
     assert endpoint.asked[0]["client_id"] == "11111111-2222-3333-4444-555555555555"
 
 
+ONE, OTHER = "00000000-1111-2222-3333-444444444444", "55555555-6666-7777-8888-999999999999"
+OF_STORAGE = {
+    "AzureWebJobsStorage__accountName": "mydocuments",
+    "AzureWebJobsStorage__credential": "managedidentity",
+    "AzureWebJobsStorage__clientId": OTHER,
+}
+
+
 @pytest.mark.parametrize(
     ("given", "asked"),
     [
-        ({"AZURE_CLIENT_ID": "one", "AzureWebJobsStorage__clientId": "other"}, "one"),
-        ({"AzureWebJobsStorage__clientId": "other"}, "other"),
+        ({"AZURE_CLIENT_ID": ONE, **OF_STORAGE}, ONE),
+        (OF_STORAGE, OTHER),
         ({}, None),
     ],
 )

@@ -251,9 +251,17 @@ def run(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     return lambda *words: CliRunner().invoke(docmill, list(words), env=env)
 
 
+HEEDS_CTRL_C = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("cli", run_name="__main__")
+"""
+"""A shell has what it starts in the background ignore SIGINT, and that is inherited: by us, and from us."""
+
+
 def started(service: Service, folder: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cli", *words],
+        [sys.executable, "-c", HEEDS_CTRL_C, *words],
         cwd=folder,
         env={
             **os.environ,
