@@ -16,20 +16,18 @@ from typing import Any, Literal, TypeVar
 from pydantic import (
     AliasChoices,
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from shared.endpoints import SERVICES, authority_of, service_address
+from shared.account import CONFIG, AccountSettings
+from shared.endpoints import SERVICES
 
 CLIENT_ID = re.compile(r"^(?=.{3,40}$)[a-z0-9]+(-[a-z0-9]+)*$")
 _EMPTY_HAS_MEANING = "TASK_TRIGGER_CLIENTS"
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LocalEmbeddings = Literal["minilm", "e5-small"]
 
 OCR_MODELS = (
@@ -84,14 +82,10 @@ EXAMPLES = {
 }
 
 
-def _storage(*suffixes: str) -> Any:
-    return AliasChoices(*(f"AzureWebJobsStorage__{suffix}" for suffix in suffixes))
-
-
 class TriggerSettings(BaseModel):
     """The two settings that are read while the app is imported."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = CONFIG
 
     client_ids: tuple[str, ...] = Field(
         default=("default",), validation_alias=AliasChoices("CLIENT_IDS", "CLIENT_ID")
@@ -131,24 +125,8 @@ class TriggerSettings(BaseModel):
         return self.client_ids if self.task_trigger_clients is None else self.task_trigger_clients
 
 
-class Settings(TriggerSettings):
+class Settings(AccountSettings, TriggerSettings):
     """All settings. Field names are the variables' names in lower case unless an alias says otherwise."""
-
-    azure_storage_connection_string: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("AZURE_STORAGE_CONNECTION_STRING", "AzureWebJobsStorage")
-    )
-    storage_account_name: str | None = Field(default=None, validation_alias=_storage("accountName"))
-    storage_blob_uri: str | None = Field(default=None, validation_alias=_storage("blobServiceUri"))
-    storage_queue_uri: str | None = Field(default=None, validation_alias=_storage("queueServiceUri"))
-    storage_table_uri: str | None = Field(default=None, validation_alias=_storage("tableServiceUri"))
-    storage_credential: Literal["managedidentity"] | None = Field(
-        default=None, validation_alias=_storage("credential")
-    )
-    storage_client_id: str | None = Field(default=None, validation_alias=_storage("clientId"))
-    storage_resource_id: str | None = Field(
-        default=None, validation_alias=_storage("managedIdentityResourceId")
-    )
-    azure_authority_host: str | None = None
 
     model_provider: Literal["openai", "local"] | None = None
     local_embedding_model: LocalEmbeddings = "minilm"
@@ -200,98 +178,6 @@ class Settings(TriggerSettings):
     @classmethod
     def _numbers(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-    @field_validator("azure_storage_connection_string")
-    @classmethod
-    def _connection(cls, value: SecretStr | None) -> SecretStr | None:
-        text = value.get_secret_value().lower() if value else "accountname="
-        if not any(part in text for part in ("accountname=", "usedevelopmentstorage=true", "endpoint=")):
-            raise ValueError("it is not the connection string of a storage account")
-        return value
-
-    @field_validator("storage_account_name")
-    @classmethod
-    def _account_name(cls, value: str | None) -> str | None:
-        if value and not re.fullmatch(r"[a-z0-9]{3,24}", value):
-            raise ValueError(
-                "it is not an account's name: 3 to 24 of a-z and 0-9, no address and no connection string"
-            )
-        return value
-
-    @field_validator("storage_blob_uri", "storage_queue_uri", "storage_table_uri")
-    @classmethod
-    def _service_uri(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return service_address(value, str(info.field_name).split("_")[1]) if value else None
-
-    @field_validator("storage_credential", mode="before")
-    @classmethod
-    def _credential(cls, value: object) -> object:
-        if isinstance(value, str) and value.lower() != "managedidentity":
-            raise ValueError(
-                "it may only be managedidentity. Leave it unset for the Azure SDK's default chain: "
-                "environment, workload identity, managed identity, az login"
-            )
-        return value.lower() if isinstance(value, str) else value
-
-    @field_validator("storage_client_id")
-    @classmethod
-    def _identity_client_id(cls, value: str | None) -> str | None:
-        if value and not _UUID.fullmatch(value):
-            raise ValueError("it is not the client id of an identity, which is a UUID")
-        return value
-
-    @field_validator("storage_resource_id")
-    @classmethod
-    def _resource_id(cls, value: str | None) -> str | None:
-        if value and not value.lower().startswith("/subscriptions/"):
-            raise ValueError("it is not the resource id of an identity, which begins with /subscriptions/")
-        return value
-
-    @field_validator("azure_authority_host")
-    @classmethod
-    def _authority_host(cls, value: str | None) -> str | None:
-        if value and value.startswith("http://"):
-            raise ValueError("tokens are asked for by https:// only")
-        return value
-
-    @model_validator(mode="after")
-    def _one_account(self) -> Settings:
-        """The halves of an account's settings fit together. Whether they are all there: `read_settings`."""
-        identity = [name for name in _IDENTITY if getattr(self, name)]
-        if identity and self.azure_storage_connection_string:
-            raise ValueError(
-                f"{_named(identity[0])}: a connection string is set too. "
-                "Unset it (AZURE_STORAGE_CONNECTION_STRING, AzureWebJobsStorage) for an identity, "
-                "or unset AzureWebJobsStorage__* for a connection string"
-            )
-        if self.storage_account_name and (given := [name for name in _URIS if getattr(self, name)]):
-            raise ValueError(
-                f"{_named(given[0])}: {_named('storage_account_name')} is set too, and the Functions host "
-                "takes one of them. Keep the name in the public cloud, the three addresses elsewhere"
-            )
-        self._one_identity()
-        if len(self._authorities) > 1:
-            raise ValueError(f"{_named('storage_queue_uri')}: the addresses belong to different clouds")
-        return self
-
-    def _one_identity(self) -> None:
-        for name in ("storage_client_id", "storage_resource_id"):
-            if getattr(self, name) and not self.storage_credential:
-                raise ValueError(
-                    f"{_named(name)}: needs {_named('storage_credential')}=managedidentity beside it. "
-                    "A service principal is set by AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET"
-                )
-        if self.storage_client_id and self.storage_resource_id:
-            raise ValueError(f"{_named('storage_client_id')}: {_named('storage_resource_id')} is set too")
-
-    @property
-    def _authorities(self) -> set[str]:
-        return {found for name in _URIS if (found := authority_of(getattr(self, name) or ""))}
-
-    @property
-    def authority(self) -> str | None:
-        """The host that gives tokens for the storage account; None: the SDK's own choice."""
-        return self.azure_authority_host or next(iter(self._authorities), None)
 
     @field_validator("ocr_language")
     @classmethod
@@ -358,20 +244,6 @@ class Settings(TriggerSettings):
         return "openai" if configured else "local"
 
 
-_URIS = tuple(f"storage_{service}_uri" for service in SERVICES)
-_IDENTITY = (
-    "storage_account_name",
-    *_URIS,
-    "storage_credential",
-    "storage_client_id",
-    "storage_resource_id",
-)
-
-
-def _named(field: str) -> str:
-    return _variables(field, Settings)[0]
-
-
 def environment_names() -> dict[str, list[str]]:
     """Field name -> the environment variables that set it, the preferred one first."""
     return {name: _variables(name, Settings) for name in Settings.model_fields}
@@ -390,23 +262,10 @@ def read_settings(
     `services`: which of a storage account must have an address, when one is given by addresses.
     """
     settings = _read(Settings, environ)
-    _complete(settings, services)
+    if lacking := settings.lacking(services):
+        missing, given = lacking
+        raise SettingsError(f"{missing}: is not set, but {given} is. Example: {missing}={EXAMPLES[missing]}")
     return settings
-
-
-def _complete(settings: Settings, services: Collection[str]) -> None:
-    """Identity settings lead to an account, and to each service of it."""
-    if settings.storage_account_name or not any(getattr(settings, name) for name in _IDENTITY):
-        return
-    missing = [name for name in _URIS if not getattr(settings, name) and name.split("_")[1] in services]
-    if len(missing) == len(_URIS):
-        missing = ["storage_account_name"]
-    if missing:
-        given = _named(next(name for name in _IDENTITY if getattr(settings, name)))
-        variable = _named(missing[0])
-        raise SettingsError(
-            f"{variable}: is not set, but {given} is. Example: {variable}={EXAMPLES[variable]}"
-        )
 
 
 def _variables(name: str, kind: type[TriggerSettings]) -> list[str]:
