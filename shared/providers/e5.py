@@ -7,12 +7,9 @@ It was trained on pairs of "query: ..." and "passage: ..." and wants these words
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 from shared.ports import EmbeddingKind
-
-if TYPE_CHECKING:
-    from shared.providers.local import Encoder
+from shared.providers.minilm import Encoder
 
 NAME = "multilingual-e5-small-q4"
 _LONGEST = 8_000

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from shared.errors import ModelRejected, TaskTimeout
 from shared.ports import EmbeddingKind, Embeddings, Summary, SummaryOptions
 from shared.providers import e5, extractive, minilm
+from shared.providers.minilm import Encoder
 from shared.settings import LocalEmbeddings
 
 _MISSING: Final[dict[LocalEmbeddings, str]] = {
@@ -26,9 +27,6 @@ _MISSING: Final[dict[LocalEmbeddings, str]] = {
         "or set LOCAL_EMBEDDING_MODEL=minilm."
     ),
 }
-
-Encoder = Callable[[str, EmbeddingKind], tuple[tuple[float, ...], int]]
-"""One text to its unit vector and the number of its tokens."""
 
 
 class LocalModel:

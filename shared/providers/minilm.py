@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shared.ports import EmbeddingKind
 
-if TYPE_CHECKING:
-    from shared.providers.local import Encoder
+Encoder = Callable[[str, EmbeddingKind], tuple[tuple[float, ...], int]]
+"""One text to its unit vector and the number of its tokens."""
 
 NAME = "all-minilm-l6-v2-int8"
 LONGEST = 512
