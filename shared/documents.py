@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,6 +10,9 @@ from enum import StrEnum
 from typing import Literal
 
 from shared.tasks import Value
+
+_WINDOW = 10_000
+_MOST_MISSES = 100
 
 
 class DocumentStatus(StrEnum):
@@ -119,13 +121,38 @@ def _markdown(block: Block) -> str:
 
 
 def _linked(block: Block) -> str:
-    parts, rest = [], block.text
+    """The text with its links, in time that grows with its length alone: a converter's text may be hostile,
+    and this runs in the process that no deadline ends. So a link is looked for near the one before it, and
+    a text in which too many are not found keeps no more of them."""
+    text, parts, done, misses = block.text, list[str](), 0, 0
     for link in block.links:
-        found = re.search(rf"(?<!\w){re.escape(link.text)}(?!\w)", rest)
-        if found:
-            parts += [rest[: found.start()], f"[{link.text}]({link.url})"]
-            rest = rest[found.end() :]
-    return "".join((*parts, rest))
+        at = _position(link.text, text, done)
+        if at >= 0:
+            parts += [text[done:at], f"[{link.text}]({link.url})"]
+            done = at + len(link.text)
+        else:
+            misses += 1
+            if misses > _MOST_MISSES:
+                break
+    return "".join((*parts, text[done:]))
+
+
+def _position(words: str, text: str, start: int) -> int:
+    """Where `words` stand in `text` as whole words, not far behind `start`; -1 if they do not."""
+    end = start + _WINDOW + len(words)
+    at = text.find(words, start, end) if words else -1
+    while at >= 0 and (_inside(text, at) or _inside(text, at + len(words))):
+        at = text.find(words, at + 1, end)
+    return at
+
+
+def _inside(text: str, at: int) -> bool:
+    """Whether there is a word on both sides, which then is one word."""
+    return 0 < at < len(text) and _is_word(text[at - 1]) and _is_word(text[at])
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 class Chunk(Value):

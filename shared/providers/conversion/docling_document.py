@@ -100,13 +100,13 @@ class Reader:
 
     def _inline(self, items: list[Any]) -> Block:
         """One block of the parts of a paragraph, of the kind of what they stand in."""
-        text = " ".join(" ".join(str(getattr(item, "text", "")) for item in items).split())
+        text = _tidy(" ".join(str(getattr(item, "text", "")) for item in items))
         group = items[0].parent.resolve(self._document)
         around = group.parent.resolve(self._document) if group.parent else None
         label = getattr(getattr(around, "label", None), "value", "")
         empty = not str(getattr(around, "text", "")).strip()
-        text, page = _SPACE_BEFORE_MARK.sub(r"\1", text), self._page(items[0])
-        links = tuple(link for item in items for link in _links(item))
+        page = self._page(items[0])
+        links = tuple(link for item in items for link in _links(item, _tidy(str(getattr(item, "text", "")))))
         if label in {"title", "section_header"} and empty:
             return Block(kind="heading", level=_level(around), text=text, page=page, links=links)
         listed = label == "list_item" and empty
@@ -124,21 +124,27 @@ class Reader:
         # A formula that no model has read has the characters of the page alone.
         text = str(getattr(item, "text", "") or getattr(item, "orig", "")).strip()
         if label in {"title", "section_header"}:
-            one_line = " ".join(text.split())
-            return Block(kind="heading", level=_level(item), text=one_line, page=page, links=_links(item))
+            text = " ".join(text.split())
+            return Block(kind="heading", level=_level(item), text=text, page=page, links=_links(item, text))
         if label == "code":
             return Block(kind="code", text=text, page=page)
         listed = label == "list_item"
-        return Block(kind="list_item" if listed else "text", text=text, page=page, links=_links(item))
+        return Block(kind="list_item" if listed else "text", text=text, page=page, links=_links(item, text))
 
 
 def _level(item: Any) -> int:
     return 1 if item.label.value == "title" else int(item.level) + 1
 
 
-def _links(item: Any) -> tuple[Link, ...]:
-    """Of an item that is a link as a whole, if it leads to the web or to a mailbox."""
-    url, text = str(getattr(item, "hyperlink", None) or ""), " ".join(str(getattr(item, "text", "")).split())
+def _tidy(text: str) -> str:
+    return _SPACE_BEFORE_MARK.sub(r"\1", " ".join(text.split()))
+
+
+def _links(item: Any, text: str) -> tuple[Link, ...]:
+    """Of an item that is a link as a whole, if it leads to the web or to a mailbox.
+
+    `text`: its words as they stand in the block."""
+    url = str(getattr(item, "hyperlink", None) or "")
     usable = (
         text
         and text != url
