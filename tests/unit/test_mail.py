@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.documents import Block, ConvertedDocument
+from shared.documents import Block, ConvertedDocument, Link
 from shared.errors import DocumentEmpty, DocumentTooLarge
 from shared.providers.conversion import mail, plain
 from shared.providers.conversion.request import Limits, Request
@@ -141,3 +141,15 @@ def test_outlook(read: Read) -> None:
 def test_a_mail_with_nothing_in_it(read: Read) -> None:
     with pytest.raises(DocumentEmpty):
         read(b"X-Nothing: x\nX-More: y\n\n\n")
+
+
+def test_the_links_of_a_whole_mail_are_in_one_budget(tmp_path: Path) -> None:
+    path = tmp_path / "mail"
+    path.write_bytes(files.eml(*((f"{name}.html", files.HTML.encode()) for name in "ab")))
+    link = Link(text="tides", url="https://example.com/")
+    block = Block(kind="text", text="tides", links=(link, link))
+    attached = ConvertedDocument(format="html", blocks=(block,))
+    request = Request(path=path, format="eml", limits=Limits(link_characters=60))
+    document = mail.convert(request, lambda _: attached)
+    assert [len(block.links) for block in document.blocks if block.text == "tides"] == [2, 1]
+    assert len(document.warnings) == 1 and "links" in document.warnings[0]

@@ -50,3 +50,11 @@ def test_a_link_far_behind_the_one_before_it_is_text_alone() -> None:
 def test_a_link_is_found_where_its_marks_were_moved() -> None:
     document = html('<p>See <a href="https://e.com/">a , b</a> and <a href="https://e.com/">c</a> .</p>')
     assert document.markdown() == "See [a, b](https://e.com/) and [c](https://e.com/).\n"
+
+
+def test_addresses_of_links_are_in_a_budget() -> None:
+    document = html('<p><a href="https://example.com/">tides</a></p>' * 9, Limits(link_characters=50))
+    assert [len(block.links) for block in document.blocks] == [1, 1] + [0] * 7
+    assert document.markdown().count("tides") == 9
+    assert len(document.warnings) == 1 and "links" in document.warnings[0]
+    assert not html('<p><a href="https://example.com/">tides</a></p>' * 9).warnings

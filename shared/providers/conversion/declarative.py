@@ -41,6 +41,7 @@ _FRONT_MATTER = re.compile(
     rb"(?:(?:[\w-]+:.*|[ \t]+.*|- .*|#.*)?\r?\n){1,200}?"
     rb"(?:---|\.\.\.)[ \t]*(?:\r?\n|\Z)"
 )
+_PARTIAL = ("Parts of the file could not be converted.",)
 _JATS_TYPE = (
     b'<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE article PUBLIC "-//NLM//DTD JATS (Z39.96) Journal '
     b'Archiving and Interchange DTD v1.2 20190208//EN" "JATS-archivearticle1.dtd">\n'
@@ -94,7 +95,7 @@ def _converted(content: bytes, fmt: str, limits: Limits) -> ConvertedDocument:
         title=title_of(blocks),
         pages=_pages(result.document, fmt),
         blocks=blocks,
-        warnings=("Parts of the file could not be converted.",) if partial else (),
+        warnings=(*(_PARTIAL if partial else ()), *reader.links.warnings),
     )
 
 

@@ -21,6 +21,7 @@ _SHEETS = {"xlsx", "ods"}
 _SCANNED = IMAGES | {"pdf"}
 _PAGED = {"pptx", "xlsx", "ods", "odp"} | _SCANNED
 _NAMED_PAGES = 20
+_LINKS_LEFT_OUT = "The addresses of the links are too long together: the last links are kept as text alone."
 
 
 def document_of(
@@ -29,7 +30,8 @@ def document_of(
     """A PDF or an image that Docling's models have read. `failed`: pages that it could not convert.
 
     Raises DocumentEmpty."""
-    blocks = tuple(Reader(document, fmt, limits).blocks())
+    reader = Reader(document, fmt, limits)
+    blocks = tuple(reader.blocks())
     if not blocks:
         raise DocumentEmpty("No text was found on the pages.")
     return ConvertedDocument(
@@ -37,7 +39,7 @@ def document_of(
         title=title_of(blocks),
         pages=len(document.pages) or None,
         blocks=blocks,
-        warnings=tuple(_gaps(partial, sorted(set(failed)))),
+        warnings=(*_gaps(partial, sorted(set(failed))), *reader.links.warnings),
     )
 
 
@@ -49,13 +51,33 @@ def _gaps(partial: bool, failed: Sequence[int]) -> Iterator[str]:
         yield "Parts of the file could not be converted."
 
 
+class LinkBudget:
+    """Over all links of one document: an address that is written once can be used by very many of them."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._left = limits.link_characters
+        self.warnings: tuple[str, ...] = ()
+
+    def within(self, links: tuple[Link, ...]) -> tuple[Link, ...]:
+        """Those that there is room for; after the first that there is none for, no other."""
+        kept = []
+        for link in links:
+            self._left -= len(link.url)
+            if self._left < 0:
+                self._left, self.warnings = 0, (_LINKS_LEFT_OUT,)
+                break
+            kept.append(link)
+        return tuple(kept)
+
+
 class Reader:
-    """Docling's items as blocks."""
+    """Docling's items as blocks. `links` has warnings once the blocks are read."""
 
     def __init__(self, document: Any, fmt: str, limits: Limits) -> None:
         self._document = document
         self._fmt = fmt
         self._cells = CellCount(limits)
+        self.links = LinkBudget(limits)
         self._sheets: set[int] = set()
         self._slides = {
             child.cref: number for number, child in enumerate(document.body.children, 1) if fmt == "odp"
@@ -100,13 +122,14 @@ class Reader:
 
     def _inline(self, items: list[Any]) -> Block:
         """One block of the parts of a paragraph, of the kind of what they stand in."""
-        text = _tidy(" ".join(str(getattr(item, "text", "")) for item in items))
+        words = [_tidy(str(getattr(item, "text", ""))) for item in items]
+        text = _tidy(" ".join(words))
         group = items[0].parent.resolve(self._document)
         around = group.parent.resolve(self._document) if group.parent else None
         label = getattr(getattr(around, "label", None), "value", "")
         empty = not str(getattr(around, "text", "")).strip()
         page = self._page(items[0])
-        links = tuple(link for item in items for link in _links(item, _tidy(str(getattr(item, "text", "")))))
+        links = tuple(link for found in map(self._links, items, words) for link in found)
         if label in {"title", "section_header"} and empty:
             return Block(kind="heading", level=_level(around), text=text, page=page, links=links)
         listed = label == "list_item" and empty
@@ -123,13 +146,29 @@ class Reader:
             return Block(kind="table", text=table(self._cells.counted(_rows(item))), page=page)
         # A formula that no model has read has the characters of the page alone.
         text = str(getattr(item, "text", "") or getattr(item, "orig", "")).strip()
-        if label in {"title", "section_header"}:
-            text = " ".join(text.split())
-            return Block(kind="heading", level=_level(item), text=text, page=page, links=_links(item, text))
         if label == "code":
             return Block(kind="code", text=text, page=page)
+        headed = label in {"title", "section_header"}
+        text = " ".join(text.split()) if headed else text
+        links = self._links(item, text)
+        if headed:
+            return Block(kind="heading", level=_level(item), text=text, page=page, links=links)
         listed = label == "list_item"
-        return Block(kind="list_item" if listed else "text", text=text, page=page, links=_links(item, text))
+        return Block(kind="list_item" if listed else "text", text=text, page=page, links=links)
+
+    def _links(self, item: Any, text: str) -> tuple[Link, ...]:
+        """Of an item that is a link as a whole, if it leads to the web or to a mailbox.
+
+        `text`: its words as they stand in the block."""
+        url = str(getattr(item, "hyperlink", None) or "")
+        usable = (
+            text
+            and text != url
+            and not set(text) & set("[]")
+            and url.lower().startswith(_LINKED)
+            and _URL.match(url)
+        )
+        return self.links.within((Link(text=text, url=url),)) if usable else ()
 
 
 def _level(item: Any) -> int:
@@ -138,21 +177,6 @@ def _level(item: Any) -> int:
 
 def _tidy(text: str) -> str:
     return _SPACE_BEFORE_MARK.sub(r"\1", " ".join(text.split()))
-
-
-def _links(item: Any, text: str) -> tuple[Link, ...]:
-    """Of an item that is a link as a whole, if it leads to the web or to a mailbox.
-
-    `text`: its words as they stand in the block."""
-    url = str(getattr(item, "hyperlink", None) or "")
-    usable = (
-        text
-        and text != url
-        and not set(text) & set("[]")
-        and url.lower().startswith(_LINKED)
-        and _URL.match(url)
-    )
-    return (Link(text=text, url=url),) if usable else ()
 
 
 def _rows(item: Any) -> Iterator[list[str]]:

@@ -244,6 +244,7 @@ FORMATS = (
 KEYS = tuple(row.key for row in FORMATS)
 IMAGES = frozenset(key for key, *_ in _IMAGES)
 
+_MEGABYTE = 1024 * 1024
 _PAGE = """# Formats
 
 What is read, and how. This page is made of `shared/providers/conversion/formats.py`.
@@ -266,12 +267,18 @@ A document that is larger than these limits is refused as `document_too_large`:
 {limits}
 
 Pages and unpacked bytes can be set (`MAX_PAGES`, `MAX_EXPANDED_BYTES`).
+
+All links of a document, those of a mail's attachments included, may have {links} MB of addresses together.
+Further links are kept as text alone, and a warning says so.
 """
 
 
 def page() -> str:
     """The text of docs/formats.md."""
-    return _PAGE.format(rows="\n".join(map(_row, FORMATS)), limits=_limits())
+    from shared.providers.conversion.request import Limits
+
+    links = Limits().link_characters // _MEGABYTE
+    return _PAGE.format(rows="\n".join(map(_row, FORMATS)), limits=_limits(), links=links)
 
 
 def _row(row: Format) -> str:
@@ -284,20 +291,19 @@ def _limits() -> str:
     from shared.providers.conversion.request import Limits
 
     limits = Limits()
-    megabyte = 1024 * 1024
     return "\n".join(
         f"| {number} | {what} |"
         for number, what in (
             (f"{limits.pages:,}", "pages, slides or sheets"),
-            (f"{limits.expanded_bytes // megabyte:,} MB", "an archive, unpacked"),
-            (f"{limits.text_bytes // megabyte:,} MB", "text or markup, and text that comes out"),
-            (f"{limits.mail_bytes // megabyte:,} MB", "a mail with its attachments"),
+            (f"{limits.expanded_bytes // _MEGABYTE:,} MB", "an archive, unpacked"),
+            (f"{limits.text_bytes // _MEGABYTE:,} MB", "text or markup, and text that comes out"),
+            (f"{limits.mail_bytes // _MEGABYTE:,} MB", "a mail with its attachments"),
             (f"{limits.elements:,}", "paragraphs, runs and cells of what Docling reads; a tag counts twice"),
             (f"{limits.paragraphs:,}", "paragraphs of plain text"),
             (f"{limits.tags:,}", "tags in the parts of one archive"),
             (f"{limits.cells:,}", "cells of all tables"),
             (f"{limits.objects:,}", "objects of a PDF"),
-            (f"{limits.content_bytes // megabyte:,} MB", "what is drawn on one page of a PDF, unpacked"),
+            (f"{limits.content_bytes // _MEGABYTE:,} MB", "what is drawn on one page of a PDF, unpacked"),
             (f"{limits.attachments:,}", "attachments of a mail, those of attached mails included"),
             (f"{limits.pixels:,}", "pixels of one picture"),
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from shared.documents import Block, ConvertedDocument
 from shared.errors import ConversionFailed, DocmillError, DocumentEmpty, DocumentTooLarge
 from shared.providers.conversion import declarative, detection, letters, outlook, plain
+from shared.providers.conversion.docling_document import LinkBudget
 from shared.providers.conversion.letters import Attachment, Letter
 from shared.providers.conversion.request import Limits, Request
 
@@ -36,7 +37,7 @@ def convert(request: Request, convert_attached: Convert) -> ConvertedDocument:
         format=request.format,
         title=min(headings, key=lambda block: block.level or 1).text if headings else None,
         blocks=blocks,
-        warnings=tuple(reader.warnings),
+        warnings=tuple(dict.fromkeys((*reader.warnings, *reader.links.warnings))),
     )
 
 
@@ -53,6 +54,7 @@ class _Reader:
         self._convert = convert_attached
         self._attachments = 0
         self._characters = 0
+        self.links = LinkBudget(request.limits)
         self.warnings: list[str] = []
 
     def blocks(self, letter: Letter, depth: int, name: str = "") -> Iterator[Block]:
@@ -75,9 +77,11 @@ class _Reader:
             return ()
         try:
             content = letter.html.encode("utf-8-sig", errors="replace")
-            return declarative.convert_text(content, "html", self._limits).blocks
+            document = declarative.convert_text(content, "html", self._limits)
         except DocumentEmpty:
             return ()
+        self.warnings += document.warnings
+        return document.blocks
 
     def _attached(self, attachment: Attachment, depth: int) -> Iterator[Block]:
         """The attachment's name as a heading, then its blocks below; its pages are not the mail's."""
@@ -124,7 +128,8 @@ class _Reader:
             raise _Spent("The mail and its attachments hold too much text. Upload them one by one.")
         for block in blocks:
             below = None if block.level is None else block.level + level
-            yield block.model_copy(update={"page": None, "level": below})
+            links = self.links.within(block.links)
+            yield block.model_copy(update={"page": None, "level": below, "links": links})
 
 
 def _letter(path: Path, fmt: str, limits: Limits) -> Letter:

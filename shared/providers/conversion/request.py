@@ -20,6 +20,8 @@ class Limits(Value):
     """Of a zip-based document, unpacked."""
     text_bytes: int = 48 * 1024 * 1024
     """Of text or markup: a text file, the parts of a zip that are parsed; also characters that come out."""
+    link_characters: int = 2 * 1024 * 1024
+    """Of the addresses of all links. Further links are kept as text alone."""
     paragraphs: int = 250_000
     """Of plain text."""
     content_bytes: int = 8 * 1024 * 1024
