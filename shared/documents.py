@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterator
 from datetime import datetime
@@ -116,8 +117,14 @@ def _markdown(block: Block) -> str:
     if block.kind == "list_item":
         return f"- {text}"
     if block.kind == "code":
-        return f"```\n{text}\n```"
+        fence = _fence(text)
+        return f"{fence}\n{text}\n{fence}"
     return text
+
+
+def _fence(code: str) -> str:
+    """Longer than whatever looks like one inside."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
 
 
 def _linked(block: Block) -> str:

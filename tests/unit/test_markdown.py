@@ -58,3 +58,14 @@ def test_addresses_of_links_are_in_a_budget() -> None:
     assert document.markdown().count("tides") == 9
     assert len(document.warnings) == 1 and "links" in document.warnings[0]
     assert not html('<p><a href="https://example.com/">tides</a></p>' * 9).warnings
+
+
+def test_a_fence_is_longer_than_what_stands_inside() -> None:
+    assert markdown(Block(kind="code", text="go()")) == "```\ngo()\n```"
+    code = "a ````\n```\n<b>"
+    assert markdown(Block(kind="code", text=code)) == f"`````\n{code}\n`````"
+
+
+def test_text_is_as_it_was_written() -> None:
+    text = "[click](javascript:alert(1)) <img src=x onerror=y> *a*"
+    assert markdown(Block(kind="text", text=text)) == text
