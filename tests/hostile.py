@@ -313,6 +313,11 @@ def _entities() -> Iterator[Case]:
     yield Case(
         "laughs in utf-7.docx", CORRUPT, lambda: prefixed(files.docx(), "word/document.xml", LAUGHS, "utf-7")
     )
+    yield Case(
+        "laughs in utf-32.docx",
+        CORRUPT,
+        lambda: prefixed(files.docx(), "word/document.xml", LAUGHS, "utf-32"),
+    )
     yield Case("laughs.nxml", "jats", lambda: jats(LAUGHS[len("<!DOCTYPE x") :]))
     yield Case(
         "laughs.html",

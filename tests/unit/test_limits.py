@@ -13,7 +13,7 @@ from shared.documents import Block, ConvertedDocument, Link
 from shared.errors import DocumentCorrupt, DocumentTooLarge
 from shared.providers.conversion import archives
 from shared.providers.conversion.cells import CellCount
-from shared.providers.conversion.markup import Part, Tally, check_depth
+from shared.providers.conversion.markup import Part, Tally, check_depth, is_markup
 from shared.providers.conversion.request import Limits
 from shared.providers.conversion.streams import check_streams
 from tests import files, hostile
@@ -43,6 +43,50 @@ def test_chunks_hide_nothing(size: int, encoding: str) -> None:
 def test_too_much_markup(content: bytes) -> None:
     with pytest.raises(DocumentTooLarge):
         fed(content, 100)
+
+
+ENTITY = "<!DOCTYPE a [<!ENTITY x 'y'>]><a/>"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("before", ["", " \n", " " * 2000])
+def test_utf_16_without_its_mark(before: str, encoding: str) -> None:
+    content = (before + ENTITY).encode(encoding)
+    assert is_markup(content[:1024])
+    with pytest.raises(DocumentCorrupt, match="entities"):
+        fed(content, 100)
+
+
+@pytest.mark.parametrize("encoding", ["utf-32", "utf-32-le", "utf-32-be"])
+def test_utf_32_is_refused(encoding: str) -> None:
+    for text in ("<a/>", "\ufeff<a/>", " <a/>"):
+        content = text.encode(encoding)
+        assert is_markup(content)
+        with pytest.raises(DocumentCorrupt, match="encoding"):
+            fed(content, 100)
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("space", [b" ", b" " * 300, b" " * 2000])
+def test_encodings_that_hide_tags_are_refused(before: bytes, space: bytes) -> None:
+    for name in (b"utf-7", b"cp037", b"utf-32", b"", b"\xff"):
+        declared = b'<?xml version="1.0"%bencoding="%b"?><a/>' % (space, name)
+        with pytest.raises(DocumentCorrupt, match="encoding"):
+            fed(before + declared, 100)
+
+
+@pytest.mark.parametrize(
+    "declared", ["", "version='1.0'", "version='1.0' encoding='ISO-8859-1' standalone='yes'"]
+)
+def test_plain_encodings_are_counted(declared: str) -> None:
+    assert fed(f"<?xml {declared}?><a/>".encode(), 100).tags == 1
+
+
+def test_what_is_no_markup() -> None:
+    video = bytes.fromhex("0000003c667479706d703432")
+    for start in (b"", b"\x89PNG\r\n", bytes(99), b"\xff\xd8\xff", b"words", video, b" " * 9 + b"words"):
+        assert not is_markup(start)
+    assert all(map(is_markup, (b" " * 1024, b"\xef\xbb\xbf <a/>", b"\n<a/>")))
 
 
 def test_a_sheet_counts_by_cells() -> None:

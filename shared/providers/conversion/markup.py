@@ -20,7 +20,8 @@ _NOT_DEEPER = frozenset(
     b"p li dt dd tr td th thead tbody tfoot colgroup option optgroup rt rp".split()
 )
 _NESTED_MARKS = re.compile(rb"^(?:[ \t]*(?:[>*+-]|\d{1,9}[.)])[ \t]*){60}", re.MULTILINE)
-_ENCODING = re.compile(rb'^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["\']([\w.-]+)')
+_DECLARATION = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml\s([^>]*)(>?)")
+_ENCODING = re.compile(rb"""encoding\s*=\s*["']([^"']*)""")
 _PLAIN_ENCODINGS = re.compile(
     r"(utf-?8|utf-?16(le|be)?|us-ascii|ascii|iso-8859-\d+|windows-125\d)$", re.IGNORECASE
 )
@@ -28,12 +29,14 @@ _LONGEST_RUN = 16 * 1024 * 1024
 _MANY_CELLS = 50_000
 _MANY_ROWS = 200_000
 _LARGE_SHEETS = 32 * 1024 * 1024
+# Parsers take UTF-16 also without its mark, and some of them let white space come first.
 _WIDE = {
-    codecs.BOM_UTF16_LE: "utf-16-le",
-    codecs.BOM_UTF16_BE: "utf-16-be",
-    b"<\0": "utf-16-le",
-    b"\0<": "utf-16-be",
+    "utf-16-le": re.compile(rb"\xff\xfe|(?:[ \t\r\n]\0)*<\0|(?:[ \t\r\n]\0)+\Z"),
+    "utf-16-be": re.compile(rb"\xfe\xff|(?:\0[ \t\r\n])*\0<|(?:\0[ \t\r\n])+\Z"),
 }
+_WIDER = re.compile(
+    rb"\xff\xfe\0\0|\0\0\xfe\xff|(?:[ \t\r\n]\0\0\0)*<\0\0\0|(?:\0\0\0[ \t\r\n])*\0\0\0<\0\0\0"
+)
 
 
 class Tally:
@@ -80,11 +83,10 @@ class Part:
         self._tally = tally
         self._sheet = sheet
         self._held = b""
-        wide = next((name for mark, name in _WIDE.items() if start.startswith(mark)), None)
+        if _WIDER.match(start) or _declares_another_encoding(start):
+            raise DocumentCorrupt("The file is in an encoding that documents of its kind do not use.")
+        wide = next((name for name, begin in _WIDE.items() if begin.match(start)), None)
         self._wide = codecs.getincrementaldecoder(wide)(errors="replace") if wide else None
-        declared = _ENCODING.match(start)
-        if declared and not _PLAIN_ENCODINGS.match(declared[1].decode()):
-            raise DocumentCorrupt("The file is in an encoding that XML documents of its kind do not use.")
 
     def feed(self, chunk: bytes, *, last: bool = False) -> None:
         text = self._held + (self._wide.decode(chunk).encode() if self._wide else chunk)
@@ -96,8 +98,21 @@ class Part:
 
 
 def is_markup(start: bytes) -> bool:
-    """Whether a part begins as XML or HTML does."""
-    return start.startswith(tuple(_WIDE)) or start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<")
+    """Whether a part begins as XML or HTML does, or with so much white space that nobody knows yet."""
+    text = start.removeprefix(codecs.BOM_UTF8).lstrip()
+    if text.startswith(b"<") or (start and not text):
+        return True
+    return any(begin.match(start) for begin in (_WIDER, *_WIDE.values()))
+
+
+def _declares_another_encoding(start: bytes) -> bool:
+    """Also when the declaration is longer than the start, as none is."""
+    declaration = _DECLARATION.match(start)
+    if not declaration:
+        return False
+    encoding = _ENCODING.search(declaration[1])
+    named = encoding[1].decode(errors="replace") if encoding else "utf-8"
+    return not declaration[2] or not _PLAIN_ENCODINGS.match(named)
 
 
 def check_text(content: bytes, fmt: str, limits: Limits) -> None:
