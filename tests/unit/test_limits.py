@@ -11,7 +11,7 @@ import pytest
 
 from shared.documents import Block, ConvertedDocument, Link
 from shared.errors import DocumentCorrupt, DocumentTooLarge
-from shared.providers.conversion import archives
+from shared.providers.conversion import archives, declarative
 from shared.providers.conversion.cells import CellCount
 from shared.providers.conversion.markup import Part, Tally, check_depth, is_markup
 from shared.providers.conversion.request import Limits
@@ -87,6 +87,19 @@ def test_what_is_no_markup() -> None:
     for start in (b"", b"\x89PNG\r\n", bytes(99), b"\xff\xd8\xff", b"words", video, b" " * 9 + b"words"):
         assert not is_markup(start)
     assert all(map(is_markup, (b" " * 1024, b"\xef\xbb\xbf <a/>", b"\n<a/>")))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-7", "cp1252"])
+def test_a_page_is_counted_as_it_is_read(encoding: str) -> None:
+    """In UTF-7 all tags can be written as if they were words."""
+    head = f'<!DOCTYPE html><html><head><meta charset="{encoding}"></head><body>'
+    body = "<p>ü</p>" * 50
+    page = (head + body).encode(encoding)
+    if encoding == "utf-7":
+        page = head.encode() + b"+%b-" % base64.b64encode(body.encode("utf-16-be")).rstrip(b"=")
+    assert declarative.convert_text(page, "html", Limits()).blocks[0].text == "ü"
+    with pytest.raises(DocumentTooLarge, match="tags"):
+        declarative.convert_text(page, "html", Limits(elements=100))
 
 
 def test_a_sheet_counts_by_cells() -> None:

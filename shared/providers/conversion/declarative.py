@@ -67,14 +67,25 @@ def convert_text(content: bytes, fmt: str, limits: Limits) -> ConvertedDocument:
 
 
 def _prepared(content: bytes, fmt: str) -> bytes:
-    """As Docling wants it: UTF-8, but for HTML, which says its encoding itself; articles of a known type."""
+    """As Docling wants it: UTF-8, articles of a known type."""
     if fmt == "html":
-        return content
+        return _page(content)
     content = decode(content).replace("\0", "").encode(errors="replace")
     if fmt == "md":
         return _FRONT_MATTER.sub(b"", content, count=1)
     start = content.find(b"<article") if fmt == "jats" else -1
     return content if start < 0 else _JATS_TYPE + content[start:]
+
+
+def _page(content: bytes) -> bytes:
+    """A page says its encoding itself. It is decoded before it is counted, by what Docling's reader would
+    decode it with: in UTF-16, or in one of the encodings that Python has besides, no tag looks like one."""
+    from bs4 import UnicodeDammit
+
+    text = UnicodeDammit(content, is_html=True).unicode_markup
+    if text is None:
+        text = content.decode(errors="replace")
+    return text.encode("utf-8-sig", errors="replace")
 
 
 def _text(path: Path, limits: Limits) -> bytes:
