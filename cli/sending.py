@@ -41,11 +41,15 @@ class Order:
     once: bool = False
     in_flight: int = IN_FLIGHT
 
-    def key(self, identity: str, document_id: str) -> str | None:
-        """The Idempotency-Key: the same in every run that orders the same. None for a new one each time."""
+    def key(self, identity: str, document: Json) -> str | None:
+        """The Idempotency-Key: the same in every run that orders the same. None for a new one each time.
+
+        A document that was deleted and sent again has the same id, and another time of creation.
+        """
         if not self.once:
             return None
-        told = json.dumps([identity, document_id, self.task_type, self.webhook_url])
+        named = [document["document_id"], document["created_at"]]
+        told = json.dumps([identity, *named, self.task_type, self.webhook_url])
         return f"docmill-{hashlib.sha256(told.encode()).hexdigest()[:40]}"
 
 
@@ -121,7 +125,7 @@ class Crew:
         self._shown.show(row, 0, "uploading")
         document = self._patiently(row, lambda: self._uploads.put(source.path, self._report(row)))
         document_id, order = document["document_id"], self._order
-        key = order.key(self._api.identity, document_id)
+        key = order.key(self._api.identity, document)
         task = self._patiently(
             row,
             lambda: self._api.submit(order.task_type, {"document_id": document_id}, order.webhook_url, key),

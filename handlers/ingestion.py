@@ -22,7 +22,7 @@ from shared.errors import (
 from shared.handler import Context
 from shared.parallel import completed
 from shared.ports import ConversionOptions, Embeddings
-from shared.source import File, SourcePayload, checkpoint_of, converted, fetched, locate
+from shared.source import File, SourcePayload, check_pin, checkpoint_of, converted, fetched, locate
 
 log = logging.getLogger(__name__)
 STAGES = {"download": 5, "convert": 45, "chunk": 5, "embed": 40, "index": 5}
@@ -72,6 +72,7 @@ class Result(BaseModel):
 def run(payload: Payload, ctx: Context) -> Result:
     laps = Laps()
     document = locate(payload, ctx)
+    check_pin(document, ctx)  # a retry that can only fail must not stand in the way of a newer ingestion
     # Begun before the file is read: whoever began last has seen the newest file, and is the one to be shown.
     generation = ctx.documents.begin(ctx.client_id, document.document_id)
     with fetched(document, ctx) as file:
@@ -84,6 +85,7 @@ def run(payload: Payload, ctx: Context) -> Result:
     build = Build(ctx, document, generation)
     build.write(chunks)
     laps.end("embed")
+    dimensions = ctx.models.dimensions  # asks a model that nobody knows: nothing may fail after the end
     markdown = _publish(build, file, text, len(chunks))
     checkpoint_of(file, options, ctx).remove()
     laps.end("index")
@@ -97,7 +99,7 @@ def run(payload: Payload, ctx: Context) -> Result:
         chunks=len(chunks),
         chunks_reused=build.reused,
         embedding_model=ctx.models.embedding_model,
-        dimensions=ctx.models.dimensions,
+        dimensions=dimensions,
         markdown_blob=markdown,
         timings=laps.seconds,
         usage=Usage(**ctx.spent),

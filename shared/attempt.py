@@ -90,6 +90,10 @@ class Attempt:
             raise TaskTimeout
         return left
 
+    @property
+    def pinned(self) -> str | None:
+        return self._lease.pinned
+
     def pin(self, etag: str) -> str:
         return self._lease.pin(etag)
 

@@ -16,9 +16,10 @@ from shared.documents import Block, Chunk, ConvertedDocument
 
 Count = Callable[[str], int]
 
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]?\s+|(?<=[\u3002\uff01\uff1f])|\s*\n\s*")
+# Nothing here may look at a character more than a few times, whatever a document holds: it holds the GIL.
+_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]?\s+|(?<=[\u3002\uff01\uff1f])|(?<!\s)[^\S\n]*+\n\s*")
 _LINE_END = re.compile(r"\n+")
-_TABLE_RULE = re.compile(r"\|?[\s:|-]*-[\s:|-]*$")
+_TABLE_RULE = frozenset(" \t:|-")
 _CHARACTERS_PER_TOKEN = 4
 _SMALL_SECTION = 4  # below a quarter of the limit, sections of one page share a chunk
 
@@ -103,7 +104,7 @@ def _split_table(table: _Piece, room: int, count: Count) -> Iterator[_Piece]:
     if tokens is not None:
         yield table._replace(tokens=tokens)
         return
-    has_header = len(lines) > 2 and bool(_TABLE_RULE.match(lines[1]))
+    has_header = len(lines) > 2 and "-" in lines[1] and _TABLE_RULE.issuperset(lines[1])
     header = "\n".join(lines[:2]) if has_header else ""
     cost = count(header) + 1 if header else 0
     if cost > room // 2:

@@ -21,6 +21,7 @@ from shared.errors import TaskTimeout
 T = TypeVar("T")
 POLL_SECONDS = 0.2
 _until: ContextVar[float] = ContextVar("until", default=math.inf)
+_abandoned: ContextVar[threading.Event | None] = ContextVar("abandoned", default=None)
 
 
 @contextmanager
@@ -39,6 +40,13 @@ def left(own: float) -> float:
     if seconds <= 0:
         raise TaskTimeout
     return seconds
+
+
+def check() -> None:
+    """Raises TaskTimeout when there is no time left, or when nobody waits for the call under way any more."""
+    abandoned = _abandoned.get()
+    if passed() or (abandoned is not None and abandoned.is_set()):
+        raise TaskTimeout
 
 
 def passed() -> bool:
@@ -63,11 +71,26 @@ def watched(call: Callable[[], T], check: Callable[[], float]) -> T:
     """What `call` gives or raises, or what `check` raises meanwhile: then the call is abandoned.
 
     `check`: seconds left, asked before the call and every 0.2 s. An abandoned call runs on in its thread
-    until its own timeouts end it; nothing of what it does may be trusted or needed.
+    until its own timeouts end it, or until it asks (`deadline.check`) before it does something costly;
+    nothing of what it does may be trusted or needed.
     """
     seconds = check()
-    with within(seconds):
+    abandoned = threading.Event()
+    with within(seconds), _known_by(abandoned):
         future = begun(call, "call")
-    while not wait([future], min(POLL_SECONDS, seconds)).done:
-        seconds = check()
+    try:
+        while not wait([future], min(POLL_SECONDS, seconds)).done:
+            seconds = check()
+    except BaseException:
+        abandoned.set()
+        raise
     return future.result()
+
+
+@contextmanager
+def _known_by(abandoned: threading.Event) -> Iterator[None]:
+    token = _abandoned.set(abandoned)
+    try:
+        yield
+    finally:
+        _abandoned.reset(token)

@@ -86,15 +86,21 @@ def _upload(services: Services, client_id: str, expiry: Expiry, now: datetime) -
         received(document, services.documents, services.blobs, services.settings.max_upload_bytes)
     except DocumentError:
         delete_document(services, client_id, document.document_id)
+        # An upload that began before its address ended may still be under way.
+        services.tasks.remind(client_id, expiry.model_copy(update={"due": now + LEFT_BEHIND}))
 
 
 def _drop_unrecorded(services: Services, client_id: str, document_id: str, now: datetime) -> None:
     """First what is there, then whose it is: a record that was written meanwhile keeps its file."""
     files = services.blobs.below(f"{client_id}/uploads/{document_id}/")
     document = services.documents.get(client_id, document_id)
-    for file in files:
-        if file.modified_at < now - UNDER_WAY and (document is None or file.name != document.blob):
+    nobodys = [file for file in files if document is None or file.name != document.blob]
+    for file in nobodys:
+        if file.modified_at < now - UNDER_WAY:
             services.blobs.delete(file.name, file.etag)
+    if any(file.modified_at >= now - UNDER_WAY for file in nobodys):
+        again = Expiry(due=now + UNDER_WAY, kind="upload", id=document_id)
+        services.tasks.remind(client_id, again)
 
 
 _KINDS: dict[str, Callable[[Services, str, Expiry, datetime], None]] = {

@@ -56,6 +56,10 @@ class Context(Protocol):
     def remaining(self) -> float:
         """Seconds until the deadline of this attempt; raises like `progress` when there are none."""
 
+    @property
+    def pinned(self) -> str | None:
+        """The ETag that `pin` gave to an attempt of this task; None before."""
+
     def pin(self, etag: str) -> str:
         """Says which file this task works on: the ETag that counts is that of the first attempt to say so.
 

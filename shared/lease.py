@@ -159,6 +159,11 @@ class Lease:
         time.sleep(AGAIN_SECONDS)
         return True
 
+    @property
+    def pinned(self) -> str | None:
+        """Which file this task works on, as far as the row says."""
+        return self._row.task.source_etag
+
     def pin(self, etag: str) -> str:
         """Writes into the row which file this task works on, unless it stands there: the one that counts.
 

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from shared import submission, webhooks
 from shared.dead_letters import letter_of_message
-from shared.deletion import clean_up
+from shared.deletion import SOON, clean_up
 from shared.errors import DocmillError, IndexUnavailable, InvalidPayload
 from shared.expiry import expire
 from shared.logs import about
@@ -93,7 +93,11 @@ def clean_documents(services: Services, now: datetime, until: float) -> None:
         if time.monotonic() > until:
             return
         with _isolated(remains.document.client_id):
-            again_at = clean_up(services, remains.document, now)
+            try:
+                again_at = clean_up(services, remains.document, now)
+            except Exception:
+                services.documents.cleaned(remains, now + SOON)  # behind the others
+                raise
             services.documents.cleaned(remains, again_at)
 
 

@@ -138,6 +138,12 @@ def fetched(document: Document, ctx: Context) -> Iterator[File]:
         yield File(document.document_id, path, hashing.size, hashing.sha256, fmt)
 
 
+def check_pin(document: Document, ctx: Context) -> None:
+    """Raises DocumentChanged when an earlier attempt has seen another file than the one that is there."""
+    if ctx.pinned is not None and ctx.blobs.info(document.blob).etag != ctx.pinned:
+        raise DocumentChanged
+
+
 def _pinned(document: Document, ctx: Context) -> str:
     """The ETag of the file that this task works on. What was checked is what is read, in every range."""
     if document.status is DocumentStatus.PENDING:

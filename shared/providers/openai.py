@@ -12,6 +12,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,7 +24,7 @@ from shared.errors import DocmillError, ModelRateLimited, ModelRejected, ModelUn
 from shared.languages import described, tag_of
 from shared.ports import EmbeddingKind, Embeddings, Summary, SummaryOptions
 from shared.providers.identity import Identity, scope_of
-from shared.providers.pace import BEARABLE, Gate, Pace
+from shared.providers.pace import BEARABLE, Gate, Pace, Turn
 from shared.providers.retry_after import retry_after
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 T = TypeVar("T", bound=BaseModel)
+Turns = Callable[[], AbstractContextManager[Turn]]
+"""Waits at a gate for the turn to make one request."""
 Length = Literal["short", "medium", "long"]
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
@@ -135,14 +139,14 @@ class OpenAIModel:
         texts: Sequence[str],
         *,
         timeout: float,
-        kind: EmbeddingKind = "document",  # noqa: ARG002
+        kind: EmbeddingKind = "document",
     ) -> Embeddings:
         """Texts of more than 8,191 tokens are cut there."""
         deadline = time.monotonic() + timeout
         vectors: list[tuple[float, ...]] = []
         tokens = 0
         for batch in self._batches(texts):
-            part = self._embed(batch, deadline)
+            part = self._embed(batch, deadline, urgent=kind == "query")
             vectors.extend(part.vectors)
             tokens += part.tokens
         return Embeddings(vectors, tokens)
@@ -150,11 +154,12 @@ class OpenAIModel:
     def summarize(self, text: str, options: SummaryOptions, *, timeout: float) -> Summary:
         deadline = time.monotonic() + timeout
         messages = prompt(text, options)
-        answer = self._chat(messages, options.length, deadline)
+        thinking = self._thinking  # other threads may learn the same meanwhile
+        answer = self._chat(messages, options.length, thinking, deadline)
         usage = answer.usage or _Usage()
-        if answer.spent_on_thinking and not self._thinking:
+        if answer.spent_on_thinking and not thinking:
             self._thinking = _THINKING
-            answer = self._chat(messages, options.length, deadline)
+            answer = self._chat(messages, options.length, _THINKING, deadline)
             usage = usage.plus(answer.usage)
         return Summary(answer.text(), usage.prompt_tokens, usage.completion_tokens)
 
@@ -212,7 +217,7 @@ class OpenAIModel:
             tokens = self.count_tokens(text)
         return text, tokens
 
-    def _embed(self, texts: list[str], deadline: float) -> Embeddings:
+    def _embed(self, texts: list[str], deadline: float, *, urgent: bool) -> Embeddings:
         asked: dict[str, Any] = {"dimensions": self._asked_dimensions} if self._asked_dimensions else {}
 
         def ask(client: OpenAI) -> Any:
@@ -220,8 +225,8 @@ class OpenAIModel:
                 input=texts, model=self._embedding_name, encoding_format="float", **asked
             )
 
-        cost = _guess(texts)
-        answer = _parsed(_EmbeddingAnswer, self._call(ask, deadline, self._embedding_gate, cost))
+        turn = partial(self._embedding_gate.turn, deadline, urgent=urgent)
+        answer = _parsed(_EmbeddingAnswer, self._call(ask, deadline, turn, _guess(texts)))
         vectors = answer.vectors(len(texts))
         self._check_dimensions({len(vector) for vector in vectors})
         return Embeddings(vectors, answer.usage.prompt_tokens if answer.usage else 0)
@@ -240,40 +245,43 @@ class OpenAIModel:
     def _answer_tokens(self, length: Length) -> int:
         return min(ANSWER_TOKENS[length], self._context_tokens // 4)
 
-    def _chat(self, messages: list[dict[str, str]], length: Length, deadline: float) -> _ChatAnswer:
+    def _chat(
+        self, messages: list[dict[str, str]], length: Length, thinking: int, deadline: float
+    ) -> _ChatAnswer:
+        """`thinking`: tokens beside those of the answer."""
         from openai import BadRequestError
 
-        limit = self._answer_tokens(length) + self._thinking
+        limit = self._answer_tokens(length) + thinking
 
-        def ask(client: OpenAI) -> Any:
-            body: dict[str, Any] = {
-                "messages": messages,
-                "model": self.summary_model,
-                self._limit_name: limit,
-            }
+        def ask(client: OpenAI, limit_name: str) -> Any:
+            body: dict[str, Any] = {"messages": messages, "model": self.summary_model, limit_name: limit}
             return client.chat.completions.with_raw_response.create(**body)
 
         def ask_either_way(client: OpenAI) -> Any:
-            """One of the two names of the limit is refused by some models, the other by some servers."""
+            """One of the two names of the limit is refused by some models, the other by some servers.
+
+            Several threads may find that out at once: each looks at the name that it has sent itself."""
+            name = self._limit_name
             try:
-                return ask(client)
+                return ask(client, name)
             except BadRequestError as error:
-                if self._limit_name not in f"{error.param} {error.message}":
+                if name not in f"{error.param} {error.message}":
                     raise
-                self._limit_name = _other_limit(self._limit_name)
-                return ask(client)
+                self._limit_name = other = _other_limit(name)
+                return ask(client, other)
 
         cost = limit + _guess(message["content"] for message in messages)
-        return _parsed(_ChatAnswer, self._call(ask_either_way, deadline, self._chat_gate, cost))
+        turn = partial(self._chat_gate.turn, deadline)
+        return _parsed(_ChatAnswer, self._call(ask_either_way, deadline, turn, cost))
 
     # --- requests ----------------------------------------------------------------------------------------
 
     def _call(
-        self, ask: Callable[[OpenAI], Any], deadline: float, gate: Gate | None = None, cost: int = 0
+        self, ask: Callable[[OpenAI], Any], deadline: float, turn: Turns | None = None, cost: int = 0
     ) -> Any:
         """Repeats what may pass, as long as the deadline has room for the wait, and translates errors.
 
-        Requests of about `cost` tokens take turns at the gate; without one, there is a single attempt. The
+        Requests of about `cost` tokens take turns at a gate; without that, there is a single attempt. The
         SDK's own repetition is off: it would sleep through the deadline.
         """
         import openai
@@ -283,14 +291,14 @@ class OpenAIModel:
         too_late = stop_before_delay(max(0.0, deadline - time.monotonic() - _SHORTEST))
         retrying = Retrying(
             retry=retry_if_exception(_may_pass),
-            stop=lambda state: gate is None or too_late(state) or _enough(state),
+            stop=lambda state: turn is None or too_late(state) or _enough(state),
             wait=_wait,
             reraise=True,
         )
         try:
-            if gate is None:
+            if turn is None:
                 return retrying(self._ask, ask, client, deadline)
-            return retrying(self._ask_in_turn, ask, client, deadline, gate, cost)
+            return retrying(self._ask_in_turn, ask, client, deadline, turn, cost)
         except openai.APITimeoutError as error:
             if time.monotonic() >= deadline:
                 raise TaskTimeout from error
@@ -303,11 +311,11 @@ class OpenAIModel:
             raise ModelUnavailable from error
 
     def _ask_in_turn(
-        self, ask: Callable[[OpenAI], Any], client: OpenAI, deadline: float, gate: Gate, cost: int
+        self, ask: Callable[[OpenAI], Any], client: OpenAI, deadline: float, turns: Turns, cost: int
     ) -> Any:
         from openai import APIStatusError
 
-        with gate.turn(deadline) as turn:
+        with turns() as turn:
             try:
                 answer = self._ask(ask, client, deadline)
             except APIStatusError as error:

@@ -18,11 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from shared import deadline
 from shared.errors import ModelRateLimited, TaskTimeout
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds after a refusal that names no time: doubled by each further one in a row, up to the longest."""
+LONGEST_QUIET = 900.0
+"""Seconds that are believed of a refusal: as long as a task waits at most. Then somebody asks again."""
 BEARABLE = 120.0
 """Seconds. Whoever would have to wait longer is told so instead, and leaves its place to others."""
 
@@ -120,14 +123,15 @@ class Pace:
             self._window = max(1.0, self._window / 2)
             self._refusals += 1
         usual = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (self._refusals - 1))
-        self._pause(now + (usual if asked is None else asked))
+        self._pause(now + (usual if asked is None else min(asked, LONGEST_QUIET)))
 
     def _pause(self, until: float) -> None:
         self._not_before = max(self._not_before, until)
 
 
 class Gate:
-    """Lets threads through one by one, in the order in which they came, at a Pace.
+    """Lets threads through one by one, in the order in which they came, at a Pace: first those for whom a
+    person waits.
 
     So whoever has little to ask waits for as many requests as stand before it, and not for a whole document.
     """
@@ -135,17 +139,18 @@ class Gate:
     def __init__(self, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
         self._pace = pace
         self._clock = clock
-        self._queue: deque[object] = deque()
+        self._urgent: deque[object] = deque()
+        self._others: deque[object] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
-    def turn(self, until: float) -> Iterator[Turn]:
+    def turn(self, until: float, *, urgent: bool = False) -> Iterator[Turn]:
         """A turn to make one request, as long as the `with` lasts.
 
         Raises ModelRateLimited at once when the provider wants more quiet than there is time until `until`
-        or than is bearable, and TaskTimeout at `until`.
+        or than is bearable, and TaskTimeout at `until` or when nobody waits for the answer any more.
         """
-        self._enter(until)
+        self._enter(until, self._urgent if urgent else self._others)
         try:
             yield Turn(self, self._clock())
         finally:
@@ -153,20 +158,23 @@ class Gate:
                 self._pace.under_way -= 1
                 self._changed.notify_all()
 
-    def _enter(self, until: float) -> None:
+    def _enter(self, until: float, queue: deque[object]) -> None:
         ticket = object()
         with self._changed:
-            self._queue.append(ticket)
+            queue.append(ticket)
             try:
+                deadline.check()
                 while (wait := self._wait(ticket)) > 0:
-                    self._changed.wait(self._bearable(wait, until))
+                    self._changed.wait(min(self._bearable(wait, until), deadline.POLL_SECONDS))
+                    deadline.check()
                 self._pace.under_way += 1
             finally:
-                self._queue.remove(ticket)
+                queue.remove(ticket)
                 self._changed.notify_all()
 
     def _wait(self, ticket: object) -> float:
-        return self._pace.wait(self._clock()) if self._queue[0] is ticket else math.inf
+        first = (self._urgent or self._others)[0]
+        return self._pace.wait(self._clock()) if first is ticket else math.inf
 
     def _bearable(self, wait: float, until: float) -> float:
         left = until - self._clock()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CONTAINER = "docmill"
+_ARCHIVED = "The file lies in the archive tier of storage. Upload it again, in the usual tier."
 _QUOTE = '"'
 
 
@@ -68,6 +69,8 @@ class AzureBlobStore:
         except StorageUnavailable as error:
             if isinstance(error.__cause__, ResourceModifiedError):
                 raise DocumentChanged from error
+            if getattr(error.__cause__, "error_code", None) == "BlobArchived":
+                raise BlobNotFound(_ARCHIVED) from error
             raise
 
     def _download(
@@ -94,7 +97,8 @@ class AzureBlobStore:
         from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 
         with _missing(), suppress(ResourceNotFoundError, ResourceModifiedError):
-            self._container.delete_blob(name, **_only(etag), **patience())
+            # Who may put a blob may take snapshots of it too, and a blob with snapshots stays.
+            self._container.delete_blob(name, delete_snapshots="include", **_only(etag), **patience())
 
     def below(self, prefix: str) -> list[BlobInfo]:
         with _missing():

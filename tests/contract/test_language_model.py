@@ -14,7 +14,7 @@ from email.utils import format_datetime
 import pytest
 
 from shared.errors import DocmillError, ModelRateLimited, ModelRejected, ModelUnavailable, TaskTimeout
-from shared.ports import LanguageModel, SummaryOptions
+from shared.ports import LanguageModel, Summary, SummaryOptions
 from shared.providers import e5
 from shared.providers.local import LocalModel
 from shared.providers.openai import OpenAIModel
@@ -240,6 +240,20 @@ class TestRequests:
         model.summarize(TEXT, SummaryOptions(length="long"), timeout=10)
         assert model.section_tokens + server.requests[0].body["max_tokens"] < 2048
 
+    def test_several_find_out_the_other_name_of_the_limit_at_once(
+        self, server: ModelServer, make: Make
+    ) -> None:
+        told = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+        server.replies = [Reply(400, {"error": {"message": told, "param": "max_tokens"}})] * 4
+        assert len(at_once(server, make(), 4)) == 4
+        bodies = [request.body for request in server.requests]
+        names = [name for body in bodies for name in body if name.startswith("max_")]
+        assert names.count("max_tokens") == names.count("max_completion_tokens") == 4
+
+    def test_several_find_out_that_a_model_thinks_at_once(self, server: ModelServer, make: Make) -> None:
+        server.replies = [chat("", finish="length")] * 4
+        assert all(summary.text for summary in at_once(server, make(), 4))
+
     def test_other_name_of_the_limit(self, server: ModelServer, make: Make) -> None:
         refusal = {
             "message": "Use 'max_completion_tokens' instead.",
@@ -252,6 +266,14 @@ class TestRequests:
         model.summarize(TEXT, SummaryOptions(), timeout=10)
         limits = [sorted(set(request.body) - {"model", "messages"}) for request in server.requests]
         assert limits == [["max_tokens"], ["max_completion_tokens"], ["max_completion_tokens"]]
+
+
+def at_once(server: ModelServer, model: LanguageModel, count: int) -> list[Summary]:
+    """Summaries whose first requests are all under way before one is answered."""
+    server.slow = 0.5
+    with ThreadPoolExecutor(count) as pool:
+        asked = [pool.submit(model.summarize, TEXT, SummaryOptions(), timeout=20) for _ in range(count)]
+        return [one.result() for one in asked]
 
 
 class TestInjection:

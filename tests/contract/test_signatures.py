@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import ipaddress
 import json
 import socket
@@ -28,6 +29,7 @@ from cryptography.x509.oid import NameOID
 
 from local.node import script
 from shared.core import Core
+from shared.errors import BlobNotFound
 from shared.settings import read_settings
 from shared.storage.blobs import AzureBlobStore
 from shared.storage.signatures import KEY_LIFE, KEY_RESERVE, DelegationKey, UploadSigner
@@ -68,6 +70,23 @@ def test_one_blob_may_be_created_once_and_nothing_else(core: Core, http: httpx.C
     folder = url.replace("/once.txt", "").replace("/acme/uploads", "")
     assert http.get(folder + "&restype=container&comp=list").status_code == 403
     assert core.blobs.read("acme/uploads/once.txt") == b"first"
+
+
+def test_a_snapshot_keeps_nothing_from_being_deleted(core: Core, http: httpx.Client) -> None:
+    """Who may create a blob may take snapshots of it."""
+    url = address(core, "kept.txt")
+    assert http.put(url, content=b"x", headers=WHOLE).status_code == 201
+    assert http.put(url + "&comp=snapshot").status_code == 201
+    core.blobs.delete("acme/uploads/kept.txt")
+    with pytest.raises(BlobNotFound):
+        core.blobs.info("acme/uploads/kept.txt")
+
+
+def test_a_file_in_the_archive_is_not_asked_for_again_and_again(core: Core, http: httpx.Client) -> None:
+    url = address(core, "cold.txt")
+    assert http.put(url, content=b"x", headers={**WHOLE, "x-ms-access-tier": "Archive"}).status_code == 201
+    with pytest.raises(BlobNotFound, match="archive"):
+        core.blobs.download("acme/uploads/cold.txt", io.BytesIO())
 
 
 def test_an_address_ends(core: Core, http: httpx.Client) -> None:

@@ -177,3 +177,15 @@ def test_no_word_is_lost_and_no_chunk_too_long(blocks: list[Block], limit: int, 
     assert in_order(list(wanted), list(found))
     if limit >= 100 and count is tokens.count:
         assert in_order([w for block in blocks for w in block.text.split()], embedded_words(made))
+
+
+def test_white_space_without_end_is_split_at_once() -> None:
+    """It once took the square of it, while nothing else of the process went on."""
+    blank = "a" + " " * 1_000_000 + "b " + "word " * 600
+    chunks = chunk(document(text(blank)), 400, words)
+    assert embedded_words(chunks)[:3] == ["a", "b", "word"]
+
+
+def test_a_rule_of_a_table_is_told_at_once() -> None:
+    rows = f"| a | b |\n| {'-' * 1_000_000}x | c |\n| 1 | 2 |"
+    assert chunk(document(Block(kind="table", text=rows)), 400, words)

@@ -28,6 +28,10 @@ Answer = tuple[int, Any]
 KEY = "dm_default_0123456789ab_secret"
 
 
+def document(document_id: str) -> dict[str, Any]:
+    return {"document_id": document_id, "created_at": "2026-11-22T04:00:00Z"}
+
+
 def task(status: str = "succeeded", **members: Any) -> dict[str, Any]:
     return {
         "task_id": "task-1",
@@ -233,7 +237,7 @@ def test_each_reason_of_a_422_is_told(run: Run, service: Service) -> None:
 
 def test_submit_waits_and_shows_the_stages(run: Run, service: Service, report: str) -> None:
     half = {"stage": "embed", "current": 1, "total": 2, "percent": 61, "message": "Embedded 1/2 chunks"}
-    service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+    service.on("POST /api/documents", (201, document("doc-1")))
     service.on("POST /api/tasks", (202, task("queued")))
     service.on(
         "GET /api/tasks/task-1", (200, task("queued")), (200, task("running", progress=half)), (200, task())
@@ -256,7 +260,7 @@ def test_submit_waits_and_shows_the_stages(run: Run, service: Service, report: s
 
 
 def test_a_failed_task_is_1_and_says_why(run: Run, service: Service, report: str) -> None:
-    service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+    service.on("POST /api/documents", (201, document("doc-1")))
     service.on("POST /api/tasks", (202, task("queued")))
     service.on("GET /api/tasks/task-1", (200, failed()))
     ran = run("submit", report, "--type", "summarization", "--wait")
@@ -281,7 +285,7 @@ def test_a_refused_file_does_not_keep_the_others(
 ) -> None:
     (tmp_path / "other.md").write_text("# Other\n")
     too_large = problem(413, "payload_too_large", "Too large.")
-    service.on("POST /api/documents", too_large, (201, {"document_id": "doc-2"}))
+    service.on("POST /api/documents", too_large, (201, document("doc-2")))
     service.on("POST /api/tasks", (202, task("queued")))
     ran = run("submit", report, "other.md")
     assert ran.exit_code == 2
@@ -313,12 +317,12 @@ def test_a_directory_is_submitted_with_the_same_keys_each_time(
     run: Run, service: Service, tmp_path: Path
 ) -> None:
     folder(tmp_path, 3)
-    service.on("POST /api/documents", *[(201, {"document_id": f"doc-{number}"}) for number in range(4)])
+    service.on("POST /api/documents", *[(201, document(f"doc-{number}")) for number in range(4)])
     service.on("POST /api/tasks", (202, task("queued")))
     assert run("submit", "docs", "-r", "-j", "1").exit_code == 0
     first = keys(service)
     assert len(set(first)) == 3
-    service.on("POST /api/documents", *[(201, {"document_id": f"doc-{number}"}) for number in range(4)])
+    service.on("POST /api/documents", *[(201, document(f"doc-{number}")) for number in range(4)])
     run("submit", "docs", "-r", "-j", "1")
     assert keys(service)[3:] == first
     run("submit", "docs", "-r", "-j", "1", "--type", "summarization")
@@ -329,7 +333,7 @@ def test_a_directory_is_submitted_with_the_same_keys_each_time(
 
 def test_a_summary_says_what_failed_and_why(run: Run, service: Service, tmp_path: Path) -> None:
     folder(tmp_path, 4)
-    service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+    service.on("POST /api/documents", (201, document("doc-1")))
     corrupt, fine = failed(), task()
     service.on("POST /api/tasks", *[(202, task("queued", task_id=f"task-{number}")) for number in range(4)])
     for number, end in enumerate((fine, corrupt, corrupt, task("cancelled"))):
@@ -352,7 +356,7 @@ def test_refusals_are_told_by_their_code_and_keep_no_other_file(
     folder(tmp_path, 3)
     (tmp_path / "docs" / "001.md").chmod(0)
     refusal = problem(415, "unsupported_format", "This file format is not supported.")
-    service.on("POST /api/documents", (201, {"document_id": "doc-1"}), refusal)
+    service.on("POST /api/documents", (201, document("doc-1")), refusal)
     service.on("POST /api/tasks", (202, task("queued")))
     ran = run("submit", "docs", "-r", "-j", "1")
     assert ran.exit_code == 2
@@ -363,7 +367,7 @@ def test_refusals_are_told_by_their_code_and_keep_no_other_file(
 
 def test_what_every_file_would_meet_stops_all(run: Run, service: Service, tmp_path: Path) -> None:
     folder(tmp_path, 9)
-    service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+    service.on("POST /api/documents", (201, document("doc-1")))
     service.on("POST /api/tasks", (202, task("queued")), problem(500, "internal", "Something went wrong."))
     ran = run("submit", "docs", "-r", "-j", "1")
     assert ran.exit_code == 3
@@ -372,7 +376,7 @@ def test_what_every_file_would_meet_stops_all(run: Run, service: Service, tmp_pa
 
 
 def test_a_busy_service_is_given_its_time(run: Run, service: Service, report: str) -> None:
-    service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+    service.on("POST /api/documents", (201, document("doc-1")))
     busy = problem(429, "rate_limited", "Too many tasks are waiting.", retry_after=0)
     service.on("POST /api/tasks", busy, busy, (202, task("queued")))
     ran = run("submit", report)
@@ -399,7 +403,7 @@ def test_no_more_than_so_many_files_are_in_flight(run: Run, tmp_path: Path) -> N
     folder(tmp_path, 30)
     with serving(Counting) as service:
         assert isinstance(service, Counting)
-        service.on("POST /api/documents", (201, {"document_id": "doc-1"}))
+        service.on("POST /api/documents", (201, document("doc-1")))
         service.on("POST /api/tasks", (202, task("queued")))
         ran = run("submit", "docs", "-r", "--in-flight", "3", DOCMILL_URL=service.url)
         assert ran.exit_code == 0, ran.stderr

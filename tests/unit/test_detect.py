@@ -162,6 +162,38 @@ def test_too_many_members(tmp_path: Path) -> None:
         detect(path, "a.docx", 1 << 30)
 
 
+def test_the_larger_directory_that_a_zip_may_name_counts_too(tmp_path: Path) -> None:
+    record = b"PK\x06\x06" + bytes(36) + (40 << 20).to_bytes(8, "little") + bytes(8)
+    locator = b"PK\x06\x07" + bytes(16)
+    end = b"PK\x05\x06" + bytes(8) + (47).to_bytes(4, "little") + bytes(6)
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        file.write(b"PK\x03\x04")
+        file.seek(50 << 20)
+        file.write(record + locator + end)
+    with pytest.raises(DocumentTooLarge):
+        detect(path, "a.docx", 1 << 30)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<!---->" * 9000 + "x",
+        "<?a ?>" * 9000 + "x",
+        "[" * 65000,
+        "image::" + "[" * 65000,
+        "a b\nc\n" + ',"x' * 21000,
+        "\n".join(["[source]"] * 8000),
+        "a" + " " * 65000,
+        "<article " + "a-" * 32000,
+    ],
+    ids=range(8),
+)
+def test_no_text_takes_longer_than_another(tmp_path: Path, content: str) -> None:
+    """Each of these once took from a minute to for ever, while nothing else of the process went on."""
+    assert detected(tmp_path, content.encode(), "a") in {"txt", "html", "md", "asciidoc"}
+
+
 def test_the_message_lists_what_is_supported(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedFormat, match=", ".join(SUPPORTED)):
         detected(tmp_path, bytes(50), "a.bin")

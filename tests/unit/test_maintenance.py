@@ -286,11 +286,21 @@ def test_a_deletion_that_failed_half_way_is_finished_by_the_sweep(
     assert delete_document(services, "acme", "doc-1")
     assert services.documents.get("acme", "doc-1") is None
     assert names(services) != []
-    clean(services, minutes=2)
-    while services.blobs.failures or names(services):
-        clean(services, minutes=2)
-    clean(services, minutes=2)
+    for round in range(6):
+        clean(services, minutes=2 + 2 * round)
+    assert names(services) == []
     assert services.documents.to_clean(["acme"], utc_now() + 99 * DAY) == []
+
+
+def test_deletions_that_fail_keep_nobody_elses_waiting(services: MemoryServices) -> None:
+    services.blobs = blobs = Failing()
+    stuck = [given(services, f"doc-{number}") for number in range(3)]
+    blobs.failures = 10**6
+    for document in stuck:
+        delete_document(services, "acme", document.document_id)
+    clean(services, minutes=2)
+    (first, *_) = services.documents.to_clean(["acme"], utc_now() + DAY)
+    assert first.cleanup_due is not None and first.cleanup_due > utc_now() + timedelta(minutes=2)
 
 
 def test_what_a_worker_wrote_after_the_deletion_goes_a_minute_later(services: MemoryServices) -> None:

@@ -9,8 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from shared import deadline
 from shared.errors import ModelRateLimited, TaskTimeout
-from shared.providers.pace import BEARABLE, FIRST_PAUSE, LONGEST_PAUSE, Gate, Left, Pace, quotas, seconds
+from shared.providers.pace import (
+    BEARABLE,
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    LONGEST_QUIET,
+    Gate,
+    Left,
+    Pace,
+    quotas,
+    seconds,
+)
 
 
 def busy(pace: Pace, requests: int) -> Pace:
@@ -174,12 +185,49 @@ def test_threads_go_through_in_order_and_never_too_many() -> None:
         for number in range(6):
             pool.submit(ask, number)
             until = time.monotonic() + 10
-            while len(gate._queue) + len(inside) <= number and time.monotonic() < until:
+            while len(gate._others) + len(inside) <= number and time.monotonic() < until:
                 time.sleep(0.001)
         assert inside == {0, 1}
         begin.set()
     assert order[:2] == [0, 1] and sorted(order) == [*range(6)]
     assert max(most) == 2
+
+
+def test_whoever_a_person_waits_for_goes_first() -> None:
+    gate, order = Gate(Pace(1)), list[str]()
+
+    def ask(name: str) -> None:
+        with gate.turn(time.monotonic() + 30, urgent=name == "search"):
+            order.append(name)
+
+    with ThreadPoolExecutor(3) as pool, gate.turn(time.monotonic() + 30):
+        for name in ("chunk", "another chunk", "search"):
+            pool.submit(ask, name)
+            time.sleep(0.05)
+    assert order[0] == "search" and len(order) == 3
+
+
+def test_whoever_nobody_waits_for_any_more_asks_nothing() -> None:
+    gate, asked, checks = Gate(Pace(1)), threading.Event(), iter([60.0, 60.0])
+
+    def ask() -> None:
+        with gate.turn(time.monotonic() + 30):
+            asked.set()
+
+    with gate.turn(time.monotonic() + 30):
+        with pytest.raises(StopIteration):  # the task was cancelled
+            deadline.watched(ask, lambda: next(checks))
+        until = time.monotonic() + 10
+        while gate._others and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not gate._others
+    assert not asked.is_set()
+
+
+def test_a_refusal_is_believed_for_a_quarter_of_an_hour() -> None:
+    pace = Pace(8)
+    pace.refused(began=0, now=1, asked=86_400)
+    assert pace.wait(1) == LONGEST_QUIET
 
 
 def test_a_request_that_fails_gives_its_turn_back() -> None:

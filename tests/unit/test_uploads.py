@@ -11,8 +11,8 @@ import pytest
 
 from shared import maintenance, runner
 from shared.deletion import clean_up, delete_document
-from shared.documents import Document, DocumentStatus, new_document_id
-from shared.errors import BlobNotFound, DocumentCorrupt, DocumentTooLarge
+from shared.documents import Block, ConvertedDocument, Document, DocumentStatus, new_document_id
+from shared.errors import BlobNotFound, DocumentCorrupt, DocumentTooLarge, ModelUnavailable
 from shared.messages import TaskMessage
 from shared.resubmission import resubmit
 from shared.submission import Submission, submit
@@ -33,6 +33,7 @@ class PlainText:
 
 class Services(MemoryServices):
     converter: Any = PlainText()
+    models: Any = None
 
 
 @pytest.fixture(autouse=True)
@@ -161,6 +162,35 @@ def test_a_file_that_was_swapped_between_attempts_is_not_read(services: Services
     )  # the document's, not the task's alone
 
 
+class Ill:
+    """A model that is away whatever it is asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ModelUnavailable
+
+
+class Reading(PlainText):
+    version = "1"
+
+    def convert(self, path: Path, fmt: str, options: Any, **_: Any) -> ConvertedDocument:
+        return ConvertedDocument(format=fmt, blocks=(Block(kind="text", text=path.read_text()),))
+
+
+def test_a_retry_that_can_only_fail_does_not_stand_in_the_way_of_a_newer_ingestion(
+    services: Services,
+) -> None:
+    services.converter, services.models = Reading(), Ill()
+    services.blobs.put("acme/uploads/b.txt", b"old", "text/plain")
+    submission = Submission("ingestion", {"blob": "uploads/b.txt"})
+    task = run(services, submit(services, "acme", submission).task)
+    assert task.status is TaskStatus.RETRYING and task.document_id is not None
+    services.blobs.put("acme/uploads/b.txt", b"new", "text/plain")
+    newer = services.documents.begin("acme", task.document_id)
+    task = run(services, task)
+    assert task.status is TaskStatus.FAILED
+    assert services.documents.begin("acme", task.document_id) == newer + 1
+
+
 def test_a_blob_that_its_client_names_is_pinned_for_the_task_alone(services: Services) -> None:
     def task(content: bytes, *errors: str) -> Task:
         services.blobs.put("acme/uploads/b.txt", content, "text/plain")
@@ -190,6 +220,10 @@ def test_an_upload_that_was_never_used_expires(services: Services) -> None:
     assert services.documents.get("acme", document.document_id) is not None
     expire(services, hours=24, minutes=16)
     assert services.documents.get("acme", document.document_id) is None
+    late = arrives(services, document)  # its request began before the address had ended
+    assert late and services.blobs.below("acme/uploads/")
+    expire(services, days=3)
+    assert services.blobs.below("acme/uploads/") == []
     assert services.tasks.expiring("acme", utc_now() + timedelta(days=9)) == []
 
 

@@ -44,23 +44,31 @@ _OPENDOCUMENT_OR_BOOK = re.compile(
 _ZIPPED_KINDS = {"text": "odt", "spreadsheet": "ods", "presentation": "odp", None: "epub"}
 _PLAIN_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _MIME_IMAGES = {"image/jpeg": "jpg"} | {f"image/{key}": key for key in IMAGES}
-_MAX_ZIP_DIRECTORY = 32 * 1024 * 1024
+_ZIP64_LOCATOR = b"PK\x06\x07"
+_ZIP64_END = b"PK\x06\x06"
+_MAX_ZIP_DIRECTORY = 4 * 1024 * 1024  # about 50,000 members
+_TABLE_SAMPLE = 4096  # characters; what sniffs takes the square of it
 
+# These run in the parent, over up to 64 KB that anybody may have written: none may go back over what it read.
 _HTML = re.compile(
-    r"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
+    r"\s*(<\?xml[^>]*\?>\s*)?(?><!--.*?-->\s*)*+<(!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL
 )
 _HTML_PART = re.compile(
     r"\s*<(head|body|div|p|table|h[1-6]|ul|ol|article|section|title|meta)\b", re.IGNORECASE
 )
 _HEADER = re.compile(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*\S|[ \t]+\S")
-_MARKDOWN = re.compile(r"^(#{1,6} \S|```|\|[ :|-]+\|\s*$)|\[[^\]\n]+\]\([^)\n]+\)", re.MULTILINE)
+_MARKDOWN = re.compile(
+    r"^(#{1,6} \S|```|\|[ :|-]+\|\s*$)|\[[^\[\]\n]{1,300}\]\([^)\n]{1,300}\)", re.MULTILINE
+)
 _JATS = re.compile(
-    r"\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)*(<\?.*?\?>\s*)*"
+    r"\s*(<\?xml[^>]*\?>\s*)?(?><!--.*?-->\s*)*+(?><\?.*?\?>\s*)*+"
     r"(<!doctype\s+article\s[^>]*\bDTD (JATS|Journal)|<article\b[^>]*\b(dtd-version|article-type)=)",
     re.IGNORECASE | re.DOTALL,
 )
 _ASCIIDOC = re.compile(
-    r"^(={1,6} \S.*|\|===|\[(source|NOTE|TIP|quote)[^\]]*\]|image::\S+\[.*\]|:[\w-]+:.*)$", re.MULTILINE
+    r"^(={1,6} \S.*|\|===|\[(source|NOTE|TIP|quote)[^\]\n]{0,300}\]|"
+    r"image::[^\s\[]{1,300}\[[^\]\n]{0,300}\]|:[\w-]+:.*)$",
+    re.MULTILINE,
 )
 _WORDS = ("md", "txt", "csv", "asciidoc")
 _TEXT_NAMES = {ending: row.key for row in FORMATS if row.key in _WORDS for ending in row.endings}
@@ -176,6 +184,11 @@ def _check_directory_size(path: Path) -> None:
     if end < 0 or len(tail) < end + 22:
         raise DocumentCorrupt
     directory = int.from_bytes(tail[end + 12 : end + 16], "little")
+    if tail[:end][-20:].startswith(_ZIP64_LOCATOR):  # what it points to goes before the number above
+        record = tail[:end][-76:-20]
+        if not record.startswith(_ZIP64_END):
+            raise DocumentCorrupt
+        directory = int.from_bytes(record[40:48], "little")
     if min(directory, size) > _MAX_ZIP_DIRECTORY:
         raise DocumentTooLarge("The archive names too many members. Split the document.")
 
@@ -259,7 +272,8 @@ def _plain_kind(text: str) -> str:
 
 
 def _is_table(text: str) -> bool:
-    lines = text.splitlines()[:20]
+    sample, cut, _ = text[:_TABLE_SAMPLE].rpartition("\n")
+    lines = (sample if cut and len(text) > _TABLE_SAMPLE else text[:_TABLE_SAMPLE]).splitlines()[:20]
     if len(lines) < 2:
         return False
     try:

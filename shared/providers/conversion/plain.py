@@ -74,6 +74,6 @@ def _tables(text: str, count: CellCount) -> tuple[Block, ...]:
 
 def _dialect(text: str) -> type[csv.Dialect]:
     try:
-        return csv.Sniffer().sniff("\n".join(text[:20_000].splitlines()[:50]), delimiters=",;\t|")
+        return csv.Sniffer().sniff("\n".join(text[:8_000].splitlines()[:50]), delimiters=",;\t|")
     except csv.Error:
         return csv.excel
