@@ -237,7 +237,9 @@ def get_markdown(core: CoreOf, client: Client, document_id: str) -> Response:
         text = core.blobs.read(document.markdown_blob)
     except BlobNotFound as error:
         raise NotReady from error
-    return Response(text, media_type="text/markdown; charset=utf-8")
+    # It is somebody else's text: no browser may take it for a page.
+    safe = {"X-Content-Type-Options": "nosniff"}
+    return Response(text, media_type="text/markdown; charset=utf-8", headers=safe)
 
 
 @router.get("/documents/{document_id}/summary", response_model=SummaryShape)
