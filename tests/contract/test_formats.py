@@ -17,7 +17,8 @@ from shared.ports import ConversionOptions
 from shared.providers.conversion.formats import FORMATS, IMAGES, Format, page
 from shared.providers.conversion.request import Limits
 from shared.providers.docling import DoclingConverter
-from tests import compound, files
+from tests import files
+from tests.rows import MADE
 
 Convert = Callable[..., ConvertedDocument]
 DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -42,53 +43,6 @@ def convert(converter: DoclingConverter, tmp_path: Path) -> Convert:
     return _convert
 
 
-def pdf() -> bytes:
-    from reportlab.lib.styles import getSampleStyleSheet
-    from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate, Table
-
-    buffer = io.BytesIO()
-    styles = getSampleStyleSheet()
-    story = [
-        Paragraph(files.TITLE, styles["Heading1"]),
-        Paragraph(files.TEXT, styles["Normal"]),
-        PageBreak(),
-        Table([*files.CELLS, ("South", "7 m")], colWidths=120),
-    ]
-    SimpleDocTemplate(buffer).build(story)
-    return buffer.getvalue()
-
-
-def mhtml() -> bytes:
-    return (
-        "From: <Saved by Blink>\r\nSnapshot-Content-Location: https://example.com/\r\nSubject: x\r\n"
-        'MIME-Version: 1.0\r\nContent-Type: multipart/related; type="text/html"; boundary="b"\r\n\r\n'
-        f"--b\r\nContent-Type: text/html\r\nContent-Location: https://example.com/\r\n\r\n{files.HTML}\r\n"
-        "--b\r\nContent-Type: text/css\r\n\r\nbody {}\r\n--b--\r\n"
-    ).encode()
-
-
-MADE: dict[str, Callable[[], bytes]] = {
-    "pdf": pdf,
-    "docx": files.docx,
-    "pptx": files.pptx,
-    "xlsx": files.xlsx,
-    "odt": files.odt,
-    "ods": files.ods,
-    "odp": files.odp,
-    "epub": files.epub,
-    "html": files.HTML.encode,
-    "mhtml": mhtml,
-    "md": files.MARKDOWN.encode,
-    "asciidoc": files.ASCIIDOC.encode,
-    "jats": files.JATS.encode,
-    "vtt": files.VTT.encode,
-    "csv": f"{files.CSV}South,{files.TEXT}\n".encode,
-    "txt": f"{files.TEXT}\n\nAnd more.".encode,
-    "eml": lambda: files.eml(("rules.html", files.HTML.encode())),
-    "msg": lambda: compound.compound(
-        compound.message(files.TITLE, files.TEXT, [("rules.html", files.HTML.encode())])
-    ),
-}
 WRITTEN = [row for row in FORMATS if row.key not in IMAGES]
 each_row = pytest.mark.parametrize("row", WRITTEN, ids=lambda row: row.key)
 
