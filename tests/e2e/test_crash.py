@@ -99,7 +99,8 @@ def test_a_zombie_writes_nothing(field: Field, point: str) -> None:
     """Stopped in the middle, overtaken, and let go on.
 
     A write that was on its way already cannot be called back: a result goes to a name of its own attempt,
-    which no row knows.
+    which no row knows. Whether it still goes is a race of two threads that wake at once, the one that writes
+    and the one that sees the lease is gone.
     """
     document = field.document()
     task = field.ingestion(document)
@@ -113,7 +114,8 @@ def test_a_zombie_writes_nothing(field: Field, point: str) -> None:
             zombie.send_signal(signal.SIGCONT)
             time.sleep(2.5)
             stray = [name for name in field.blobs(document) if name not in before[1]]
-            assert [name.split()[0][-9:] for name in stray] == ["-1-1.json"] * (point == "before the result")
+            assert point == "before the result" or not stray
+            assert [name.split()[0][-9:] for name in stray] in ([], ["-1-1.json"])
             kept = [name for name in field.blobs(document) if name not in stray]
             assert (field.row(task), kept, field.generations(document)) == before
             assert zombie.poll() is None
