@@ -9,11 +9,12 @@ adapter uses the smaller of it and its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, Literal, Protocol, TypeVar
 
+from shared.deliveries import Delivery, FailureKind, Status
 from shared.documents import (
     ConvertedDocument,
     Document,
@@ -23,6 +24,7 @@ from shared.documents import (
     StoredSummary,
 )
 from shared.settings import Settings
+from shared.subscriptions import Keyring, Receiver, Subscription
 from shared.tasks import Expiry, Task, TaskStatus, Value
 
 T = TypeVar("T")
@@ -438,8 +440,13 @@ class Sent:
     """What became of one HTTP request: a status code, or a failure kind when there was none."""
 
     status_code: int | None
-    failure: str | None = None
+    failure: FailureKind | None = None
     retry_after: float | None = None
+    """Seconds that the receiver asked for."""
+    excerpt: str | None = None
+    """At most 1 KiB of the response."""
+    seconds: float = field(default=0.0, compare=False)
+    """How long it took."""
 
     @property
     def ok(self) -> bool:
@@ -473,12 +480,83 @@ class KeyStore(Protocol):
         """False when there is no such key."""
 
 
-class SecretStore(Protocol):
-    """Webhook secrets of clients, as ciphertext."""
+@dataclass(frozen=True)
+class Stored(Generic[T]):
+    """A value as it was read or written, with the ETag that guards the next write."""
 
-    def get(self, client_id: str) -> str | None: ...
-    def put(self, client_id: str, ciphertext: str, *, replace: bool) -> str:
-        """What is stored afterwards: the one already there, unless `replace`."""
+    value: T
+    etag: str
+
+
+class SecretStore(Protocol):
+    """The keyrings of clients, which sign for the `webhook_url` of their tasks."""
+
+    def get(self, client_id: str) -> Stored[Keyring] | None: ...
+    def add(self, client_id: str, keyring: Keyring) -> Stored[Keyring]:
+        """What is stored afterwards: the one that was there already, if there was one."""
+
+    def save(self, client_id: str, stored: Stored[Keyring], keyring: Keyring) -> Stored[Keyring]:
+        """Raises RowChanged."""
+
+
+class SubscriptionStore(Protocol):
+    """The webhooks of clients."""
+
+    def add(self, subscription: Subscription) -> Stored[Subscription]: ...
+    def get(self, client_id: str, webhook_id: str) -> Stored[Subscription] | None: ...
+    def of_client(self, client_id: str) -> list[Subscription]:
+        """All of them, in the order in which they were made."""
+
+    def save(self, stored: Stored[Subscription], subscription: Subscription) -> Stored[Subscription]:
+        """Raises RowChanged, also when it was removed."""
+
+    def remove(self, client_id: str, webhook_id: str) -> bool:
+        """The webhook and the row of its receiver. False when there is none."""
+
+
+class ReceiverStore(Protocol):
+    """How the receivers of a client fare."""
+
+    def get(self, client_id: str, key: str) -> Stored[Receiver] | None: ...
+    def of_client(self, client_id: str) -> list[Receiver]:
+        """Those of webhooks (`wh-...`)."""
+
+    def save(self, client_id: str, stored: Stored[Receiver] | None, receiver: Receiver) -> Stored[Receiver]:
+        """None: a receiver of whom nothing was known. Raises RowChanged when somebody else wrote first."""
+
+
+class DeliveryStore(Protocol):
+    """The delivery log. Each write is atomic over all the rows that one delivery has."""
+
+    def add(self, delivery: Delivery) -> Stored[Delivery]:
+        """What is stored afterwards: the one of that id which was there already, if there was one."""
+
+    def get(self, client_id: str, delivery_id: str) -> Stored[Delivery] | None: ...
+
+    def save(self, stored: Stored[Delivery], delivery: Delivery) -> Stored[Delivery]:
+        """Raises RowChanged, also when it is gone."""
+
+    def of_webhook(
+        self,
+        client_id: str,
+        webhook_id: str,
+        *,
+        status: Status | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[Delivery]:
+        """Newest first; `body` may be missing (empty). Raises InvalidPayload for a cursor that is not ours."""
+
+    def of_task(
+        self, client_id: str, task_id: str, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[Delivery]:
+        """The same for one task, whoever is told."""
+
+    def failed_since(self, client_id: str, webhook_id: str, since: datetime, limit: int) -> list[str]:
+        """Ids of those that failed for good among those made at `since` or later, the oldest first."""
+
+    def expire(self, client_id: str, before: datetime, limit: int = 200) -> int:
+        """Removes those made before that moment, the oldest first, and says how many."""
 
 
 class DeadLetter(Value):
@@ -561,6 +639,12 @@ class Services(Protocol):
     def keys(self) -> KeyStore: ...
     @property
     def secrets(self) -> SecretStore: ...
+    @property
+    def subscriptions(self) -> SubscriptionStore: ...
+    @property
+    def receivers(self) -> ReceiverStore: ...
+    @property
+    def deliveries(self) -> DeliveryStore: ...
     @property
     def dead_letters(self) -> DeadLetterStore: ...
     @property

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -29,6 +29,8 @@ from shared.endpoints import SERVICES
 CLIENT_ID = re.compile(r"^(?=.{3,40}$)[a-z0-9]+(-[a-z0-9]+)*$")
 _EMPTY_HAS_MEANING = "TASK_TRIGGER_CLIENTS"
 LocalEmbeddings = Literal["minilm", "e5-small"]
+Pause = Annotated[float, Field(ge=0, le=604800)]
+"""Seconds; a message can wait in a queue for a week at most."""
 
 OCR_MODELS = (
     "PP-OCRv6_tiny",
@@ -76,7 +78,7 @@ EXAMPLES = {
     "OCR_MODEL_DIR": "/srv/ocr-models",
     "MAINTENANCE_SCHEDULE": "0 * * * * *",
     "SECRETS_KEY": "the output of: docmill secrets-key",
-    "WEBHOOK_RETRY_SECONDS": "5,30,120,600",
+    "WEBHOOK_RETRY_SECONDS": "5,300,1800,7200,18000,36000,36000",
     "LOG_LEVEL": "INFO",
     "LOG_FORMAT": "json",
 }
@@ -168,7 +170,10 @@ class Settings(AccountSettings, TriggerSettings):
 
     webhook_allow_http: bool = False
     webhook_allow_private_networks: bool = False
-    webhook_retry_seconds: tuple[float, ...] = (5, 30, 120, 600)
+    webhook_retry_seconds: tuple[Pause, ...] = (5, 300, 1800, 7200, 18000, 36000, 36000)
+    webhook_timeout_seconds: float = Field(default=15, gt=0, le=60)
+    webhook_cooldown_seconds: float = Field(default=30, ge=0, le=600)
+    webhook_disable_after_seconds: float = Field(default=432000, gt=0)
     secrets_key: SecretStr | None = None
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

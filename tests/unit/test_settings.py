@@ -42,7 +42,10 @@ def test_which_clients_get_a_trigger(environ: dict[str, str], clients: tuple[str
         ({"MODEL_PROVIDER": "magic"}, "MODEL_PROVIDER: Input should be 'openai' or 'local'"),
         ({"SUPABASE_URL": "project.supabase.co"}, "SUPABASE_URL: a URL begins with https://"),
         ({"MAINTENANCE_SCHEDULE": "* * * * *"}, "six fields"),
-        ({"WEBHOOK_RETRY_SECONDS": "5,x"}, "Example: WEBHOOK_RETRY_SECONDS=5,30,120,600"),
+        (
+            {"WEBHOOK_RETRY_SECONDS": "5,x"},
+            "Example: WEBHOOK_RETRY_SECONDS=5,300,1800,7200,18000,36000,36000",
+        ),
         ({"AzureWebJobsStorage": "banana"}, "AZURE_STORAGE_CONNECTION_STRING: it is not"),
         ({"SECRETS_KEY": "short"}, "SECRETS_KEY: "),
         ({"DOCLING_PIPELINE": "best"}, "Example: DOCLING_PIPELINE=native"),
