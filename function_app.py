@@ -43,10 +43,10 @@ for client in trigger_clients():
 @app.function_name("deliver_webhook")
 @app.queue_trigger(arg_name="message", queue_name=DELIVERIES_QUEUE, connection=STORAGE)
 def deliver_webhook(message: func.QueueMessage) -> None:
-    from shared import webhooks
+    from shared import delivery
     from shared.core import core
 
-    webhooks.deliver(core(), message.get_body())
+    delivery.deliver(core(), message.get_body())
 
 
 @app.function_name("maintenance")

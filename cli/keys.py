@@ -67,7 +67,7 @@ def revoke(
 @webhook_secret.command("show")
 def show(context: typer.Context, client: Client, *, as_json: AsJson = False) -> None:
     """Print the secret; it is made when there is none."""
-    from shared.webhooks import client_secret
+    from shared.signing import client_secret
 
     with _core(context, client) as core:
         _print_secret(client, client_secret(core, client), as_json)
@@ -75,11 +75,12 @@ def show(context: typer.Context, client: Client, *, as_json: AsJson = False) -> 
 
 @webhook_secret.command("rotate")
 def rotate(context: typer.Context, client: Client, *, as_json: AsJson = False) -> None:
-    """Replace the secret and print the new one."""
-    from shared.webhooks import rotate_secret
+    """Replace the secret and print the new one. The old one signs too for 24 hours."""
+    from shared.signing import rotate_client_secret
+    from shared.tasks import utc_now
 
     with _core(context, client) as core:
-        _print_secret(client, rotate_secret(core, client), as_json)
+        _print_secret(client, rotate_client_secret(core, client, utc_now()), as_json)
 
 
 def secrets_key() -> None:

@@ -98,7 +98,7 @@ def credentials(settings: Mapping[str, str], known: Mapping[str, str]) -> dict[s
     """
     from shared.core import Core
     from shared.settings import read_settings
-    from shared.webhooks import client_secret
+    from shared.signing import client_secret
 
     core = Core(read_settings(settings))
     try:

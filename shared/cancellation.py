@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from shared import webhooks
+from shared import outbox
 from shared.errors import Conflict, NotFound
 from shared.ports import RowChanged, Services
 from shared.tasks import Task, TaskStatus, utc_now
@@ -26,10 +26,9 @@ def cancel(services: Services, client_id: str, task_id: str) -> Task:
         if after == task:
             return task
         try:
-            saved = services.tasks.save(row, after)
+            return outbox.save(services, row, after).task
         except RowChanged:
             continue
-        return webhooks.flush(services, saved).task
 
 
 def _stopped(task: Task, now: datetime) -> Task:

@@ -25,6 +25,7 @@ FailureKind = Literal[
     "timeout",
     "blocked_address",
     "http_status",
+    "signing_failed",
 ]
 Reason = Literal["out_of_attempts", "gone", "webhook_disabled", "webhook_deleted", "task_deleted"]
 Status = Literal["pending", "delivered", "failed"]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
-from shared import submission, webhooks
+from shared import delivery, outbox, submission
 from shared.dead_letters import letter_of_message
 from shared.deletion import SOON, clean_up
 from shared.errors import DocmillError, IndexUnavailable, InvalidPayload
@@ -120,7 +120,7 @@ def _isolated(client_id: str | None) -> Iterator[None]:
 
 def _check(services: Services, row: Row) -> None:
     """Sends what the outbox holds; puts an overdue task back on its queue."""
-    row = webhooks.flush(services, row)
+    row = outbox.flush(services, row)
     task, now = row.task, utc_now()
     if not task.needs_attention:
         return
@@ -172,7 +172,7 @@ def _bury(services: Services, client_id: str, received: Received) -> None:
 
 
 def _drain_deliveries(services: Services) -> None:
-    """A delivery that the host gave up goes on in its own schedule."""
+    """A delivery that the host gave up goes on."""
     poison = poison_queue(DELIVERIES_QUEUE)
     for received in services.queues.receive(poison, 32, POISON_VISIBILITY):
         try:
@@ -180,6 +180,5 @@ def _drain_deliveries(services: Services) -> None:
         except DocmillError as error:
             log.warning("A poisoned delivery is not ours: %s", error.message)
         else:
-            if not webhooks.again(services, message):
-                webhooks.mark_failed(services, message)
+            delivery.revive(services, message)
         services.queues.delete(poison, received)

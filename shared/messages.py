@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
+from shared.deliveries import Delivery
 from shared.errors import InvalidJson, InvalidPayload, PayloadTooLarge
 from shared.tasks import TASK_ID_PATTERN, Task, Value
 
@@ -76,15 +77,28 @@ class TaskMessage(Value):
 
 
 class DeliveryMessage(Value):
-    """One webhook event on its way to one endpoint. The URL stays in the row: it may hold a secret."""
+    """When to look at a delivery. What is sent and where to stands in records: it may hold secrets."""
 
-    webhook_id: str
     client_id: str
-    task_id: str
-    sequence: int
-    body: str
-    """The exact bytes that are signed and sent, as text."""
+    delivery_id: str
+    receiver: str
+    """The key of the receiver, one of whose deliveries goes at a time."""
     attempt: int = 1
+    """The attempt that is meant; one that was made already is not made again."""
+    deferred: int = 0
+    """How often it was put off because the receiver was busy or left alone."""
+    by_hand: bool = False
+    """Somebody wants it sent again, also when it has ended."""
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> DeliveryMessage:
+        """That the next attempt is due."""
+        return cls(
+            client_id=delivery.client_id,
+            delivery_id=delivery.delivery_id,
+            receiver=delivery.receiver,
+            attempt=delivery.made + 1,
+        )
 
     def encode(self) -> bytes:
         return self.model_dump_json().encode()

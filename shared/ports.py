@@ -545,7 +545,7 @@ class DeliveryStore(Protocol):
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Delivery]:
-        """Newest first; `body` may be missing (empty). Raises InvalidPayload for a cursor that is not ours."""
+        """Newest first; `body` may be empty. Raises InvalidPayload for a cursor that is not ours."""
 
     def of_task(
         self, client_id: str, task_id: str, *, limit: int = 50, cursor: str | None = None

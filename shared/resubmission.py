@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared import webhooks
+from shared import outbox
 from shared.dead_letters import letter_of_task
 from shared.errors import Conflict, NotFound
 from shared.ports import RowChanged, Services
@@ -24,10 +24,9 @@ def resubmit(services: Services, client_id: str, task_id: str) -> Task:
         if row is None:
             raise NotFound("There is no task of this id.")
         try:
-            saved = services.tasks.save(row, _queued(services, row.task, utc_now()))
+            task = outbox.save(services, row, _queued(services, row.task, utc_now())).task
         except RowChanged:
             continue
-        task = webhooks.flush(services, saved).task
         enqueue(services, task)
         return task
 

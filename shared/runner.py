@@ -10,13 +10,14 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
 import handlers
-from shared import dead_letters, submission, webhooks
+from shared import dead_letters, outbox, submission
 from shared.attempt import Attempt
 from shared.dead_letters import letter_of_message, letter_of_task
 from shared.errors import (
@@ -87,7 +88,7 @@ def recorded(services: Services, client_id: str, message: TaskMessage, message_i
     )
     task = submission.accepted_task(services, client_id, wish, payload, task_id=task_id)
     try:
-        return services.tasks.insert(task.model_copy(update={"seq": message.seq}))
+        return services.tasks.insert(outbox.heard(services, task.model_copy(update={"seq": message.seq})))
     except RowExists:
         return recorded(services, client_id, message, message_id)
 
@@ -110,7 +111,7 @@ def claim(services: Services, row: Row, seq: int) -> Row | None:
         try:
             if _steps_aside(services, found, seq) or _ends(services, found):
                 return None
-            return services.tasks.save(found, _taken(services, found.task, utc_now()))
+            return outbox.save(services, found, _taken(services, found.task, utc_now()))
         except RowChanged:
             found = services.tasks.get(row.task.client_id, row.task.task_id)
     return None
@@ -119,7 +120,7 @@ def claim(services: Services, row: Row, seq: int) -> Row | None:
 def _steps_aside(services: Services, row: Row, seq: int) -> bool:
     task, now = row.task, utc_now()
     if task.final:
-        webhooks.flush(services, row)
+        outbox.flush(services, row)
         return True
     if seq < task.seq or task.leased(now):
         return True
@@ -133,7 +134,7 @@ def _ends(services: Services, row: Row) -> bool:
     """A task whose last worker vanished may have nothing left but its end."""
     task = row.task
     if task.status is TaskStatus.CANCELLING and not task.committing:
-        webhooks.flush(services, services.tasks.save(row, task.to(TaskStatus.CANCELLED, utc_now())))
+        outbox.save(services, row, task.to(TaskStatus.CANCELLED, utc_now()))
         return True
     if task.status is TaskStatus.CANCELLING or task.attempt >= task.max_attempts:
         settle_lost(services, row)
@@ -159,7 +160,7 @@ def _taken(services: Services, task: Task, now: datetime) -> Task:
 def settle_lost(services: Services, row: Row) -> None:
     """The end of a task whose workers vanished, as often as attempts are allowed. Raises RowChanged."""
     lost = _Failure(row.task, WorkerLost(), stage=None)
-    webhooks.flush(services, services.tasks.save(row, _failed(row.task, lost)))
+    outbox.save(services, row, _failed(row.task, lost))
 
 
 def _attempt(services: Services, row: Row, claimed_at: float) -> None:
@@ -186,7 +187,7 @@ def _attempt(services: Services, row: Row, claimed_at: float) -> None:
 
 def _abandoned(services: Services, row: Row) -> None:
     log.info("Cancelled, in the middle of a call.", extra=about(row.task))
-    webhooks.flush(services, row)
+    outbox.flush(services, row)
 
 
 def _end(services: Services, lease: Lease, task: Task) -> None:
@@ -199,16 +200,20 @@ def _end(services: Services, lease: Lease, task: Task) -> None:
         lease.work_is_done()
         blob = _store(services, lease, task, result)
     except Cancelled:
-        row = lease.finish(lambda now_task: now_task.to(TaskStatus.CANCELLED, utc_now()))
+        row = _finish(services, lease, lambda now_task: now_task.to(TaskStatus.CANCELLED, utc_now()))
         log.info("Cancelled.", extra=about(task))
     except LeaseLost:
         raise
     except Exception as error:
         row = _fail(services, lease, _Failure(task, _known(error, task), attempt.stage if attempt else None))
     else:
-        row = lease.finish(lambda now_task: _succeeded(services, now_task, blob, lease.progress))
+        row = _finish(services, lease, lambda now_task: _succeeded(services, now_task, blob, lease.progress))
         log.info("Succeeded.", extra=about(task))
-    webhooks.flush(services, row)
+    outbox.flush(services, row)
+
+
+def _finish(services: Services, lease: Lease, transition: Callable[[Task], Task]) -> Row:
+    return lease.finish(lambda task: outbox.heard(services, transition(task)))
 
 
 def _store(services: Services, lease: Lease, task: Task, result: BaseModel) -> str:
@@ -259,9 +264,11 @@ def _fail(services: Services, lease: Lease, failure: _Failure) -> Row:
     error, delay, about_it = failure.error, failure.delay, about(failure.task)
     if delay is None:
         log.warning("Failed: %s: %s", error.code, error.message, extra=about_it)
-        return lease.finish(lambda task: _unless_cancelled(lease, task) or _failed(task, failure))
+        return _finish(services, lease, lambda task: _unless_cancelled(lease, task) or _failed(task, failure))
     log.warning("Attempt failed: %s: %s Next in %.0f s.", error.code, error.message, delay, extra=about_it)
-    row = lease.finish(lambda task: _unless_cancelled(lease, task) or _retrying(task, failure, delay))
+    row = _finish(
+        services, lease, lambda task: _unless_cancelled(lease, task) or _retrying(task, failure, delay)
+    )
     if row.task.status is TaskStatus.RETRYING:
         submission.enqueue(services, row.task, delay=delay)
     return row

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 import handlers
+from shared import outbox
 from shared.errors import Conflict, IdempotencyConflict, RateLimited, StorageUnavailable, Unavailable
 from shared.handler import Handler
 from shared.logs import about
@@ -60,9 +61,10 @@ def submit(services: Services, client_id: str, submission: Submission) -> Accept
     record = _record(submission, task)
     admit(services, client_id, record)
     try:
-        row = services.tasks.insert(task, record)
+        row = services.tasks.insert(outbox.heard(services, task), record)
     except RowExists:
         return _repeated(services, client_id, submission, record)
+    row = outbox.flush(services, row)
     enqueue(services, row.task)
     services.backlog.accepted(client_id)
     return Accepted(row.task, created=True)

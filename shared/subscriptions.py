@@ -166,7 +166,7 @@ def check_types(patterns: tuple[str, ...]) -> tuple[str, ...]:
         legal = pattern == "*" or _PATTERN.fullmatch(pattern)
         if not legal or not any(matches(pattern, name) for name in EVENT_TYPES):
             raise InvalidPayload(
-                f"There is no event type {pattern[:64]!r}. There are {', '.join(EVENT_TYPES)}, and task.* for all."
+                f"There is no event type {pattern[:64]!r}. There are {', '.join(EVENT_TYPES)}; task.* is all."
             )
     return tuple(dict.fromkeys(patterns))
 

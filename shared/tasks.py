@@ -211,11 +211,10 @@ class Task(Value):
         return after.with_event(event, now) if event else after
 
     def with_event(self, event_type: str, now: datetime) -> Task:
-        """The same task with one more event. It goes into the outbox only if somebody is to hear of it."""
+        """The same task with one more event in its outbox."""
         after = self.model_copy(update={"sequence": self.sequence + 1})
-        if self.webhook is None or event_type not in URL_EVENTS:
-            return after
-        after = after.model_copy(update={"webhook": Webhook(url=self.webhook.url)})
+        if self.webhook is not None and event_type in URL_EVENTS:
+            after = after.model_copy(update={"webhook": Webhook(url=self.webhook.url)})
         event = Event(type=event_type, sequence=after.sequence, timestamp=now, data=after.snapshot())
         return after.model_copy(update={"events": (*self.events, event)})
 

@@ -1,197 +1,162 @@
-"""Webhooks by the Standard Webhooks specification 1.0.0: enqueue, sign, deliver.
-
-Events leave a task's outbox only after its row was written, so what a receiver is told is already true.
-"""
+"""The webhooks of a client: made, changed, removed, their secrets rotated, disabled when nobody answers."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import logging
-import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-from shared import dead_letters
-from shared.errors import DocmillError, StorageUnavailable, Unavailable
-from shared.logs import about
-from shared.messages import DeliveryMessage
-from shared.names import DELIVERIES_QUEUE
-from shared.ports import DeadLetter, Row, RowChanged, Sent, Services
-from shared.tasks import Event, Task, Webhook, utc_now
+from shared import signing
+from shared.errors import Conflict, NotFound
+from shared.ports import RowChanged, Services
+from shared.subscriptions import (
+    DEFAULT_TYPES,
+    OVERLAP,
+    Disabled,
+    Receiver,
+    Subscription,
+    check_types,
+    new_webhook_id,
+)
+from shared.tasks import utc_now
 
 log = logging.getLogger(__name__)
-TIMEOUT_SECONDS = 15.0
+MOST = 100
+"""Webhooks that one client may have."""
+
+Change = Callable[[Subscription], Subscription]
 
 
-def client_secret(services: Services, client_id: str) -> str:
-    """The client's secret (`whsec_...`), made on first use."""
-    stored = services.secrets.get(client_id)
-    if stored is None:
-        stored = services.secrets.put(client_id, _encrypt(services, _new_secret()), replace=False)
-    return _decrypt(services, stored)
+@dataclass(frozen=True)
+class Wish:
+    """What a client asks for. Of a change, None leaves a thing as it is."""
+
+    url: str | None = None
+    event_types: tuple[str, ...] | None = None
+    description: str | None = None
+    enabled: bool | None = None
 
 
-def rotate_secret(services: Services, client_id: str) -> str:
-    """A new secret for the client, in force at once."""
-    secret = _new_secret()
-    services.secrets.put(client_id, _encrypt(services, secret), replace=True)
-    return secret
+def create(services: Services, client_id: str, wish: Wish) -> tuple[Subscription, str]:
+    """The webhook and its secret, which is not shown again. `wish.url` is needed.
 
-
-def flush(services: Services, row: Row) -> Row:
-    """Empties the outbox: records the dead letter, enqueues the events, then clears both in the row.
-
-    Whatever fails stays in the row, where the sweep finds it; a repetition does no harm.
+    Raises InvalidPayload, Conflict when there are too many, Unavailable when nothing can be signed.
     """
-    task = row.task
-    if not task.has_outbox:
-        return row
-    try:
-        if task.letter is not None:
-            dead_letters.record(services, DeadLetter.model_validate(task.letter))
-        for event in task.events:
-            services.queues.put(DELIVERIES_QUEUE, _delivery(task, event).encode())
-        return _clear(services, row)
-    except StorageUnavailable:
-        log.warning("The outbox could not be emptied: the sweep will do it.", extra=about(task))
-        return row
-
-
-def _clear(services: Services, row: Row) -> Row:
-    sent, recorded = {event.sequence for event in row.task.events}, row.task.letter
-    while True:
-        left = tuple(event for event in row.task.events if event.sequence not in sent)
-        letter = None if row.task.letter == recorded else row.task.letter
-        try:
-            return services.tasks.save(row, row.task.model_copy(update={"events": left, "letter": letter}))
-        except RowChanged:
-            found = services.tasks.get(row.task.client_id, row.task.task_id)
-            if found is None:
-                return row
-            row = found
-
-
-def _delivery(task: Task, event: Event) -> DeliveryMessage:
-    url = task.webhook.url if task.webhook else ""
-    body = {"type": event.type, "timestamp": event.model_dump(mode="json")["timestamp"], "data": event.data}
-    return DeliveryMessage(
-        webhook_id=webhook_id(task, event, url),
-        client_id=task.client_id,
-        task_id=task.task_id,
-        sequence=event.sequence,
-        body=json.dumps(body, ensure_ascii=False, separators=(",", ":")),
-    )
-
-
-def webhook_id(task: Task, event: Event, endpoint: str) -> str:
-    """The same for every delivery of this event to this endpoint, another one for every other."""
-    parts = (task.client_id, task.task_id, event.type, str(event.sequence), endpoint)
-    return f"msg_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
-
-
-def deliver(services: Services, body: bytes) -> None:
-    """One message of the deliveries queue: sign, post, write down what came of it."""
-    try:
-        message = DeliveryMessage.decode(body)
-    except DocmillError as error:
-        log.error("A delivery message is not ours: %s", error.message)
-        return
-    row = services.tasks.get(message.client_id, message.task_id)
-    if row is None or row.task.webhook is None:
-        return
-    sent = _post(services, row.task.webhook.url, message)
-    _settle(services, row, message, sent)
-
-
-def _post(services: Services, url: str, message: DeliveryMessage) -> Sent:
-    from standardwebhooks.webhooks import Webhook as Signer
-
+    services.sender.check(wish.url or "")
+    types = check_types(DEFAULT_TYPES if wish.event_types is None else wish.event_types)
+    keyring, secret = signing.new_keyring(services)
+    if len(services.subscriptions.of_client(client_id)) >= MOST:
+        raise Conflict(f"A client has {MOST} webhooks at most. Delete one that is not needed.")
     now = utc_now()
-    secret = client_secret(services, message.client_id)
-    headers = {
-        "content-type": "application/json",
-        "user-agent": "Docmill-Webhooks/1",
-        "webhook-id": message.webhook_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Signer(secret).sign(message.webhook_id, now, message.body),
-    }
-    return services.sender.post(url, message.body.encode(), headers, timeout=TIMEOUT_SECONDS)
-
-
-def _settle(services: Services, row: Row, message: DeliveryMessage, sent: Sent) -> None:
-    if sent.ok:
-        log.info("Webhook delivered.", extra=about(row.task))
-        _mark(services, row, message, "delivered")
-        return
-    log.warning(
-        "Webhook attempt %d failed: %s",
-        message.attempt,
-        sent.failure or sent.status_code,
-        extra=about(row.task),
+    webhook = Subscription(
+        webhook_id=new_webhook_id(),
+        client_id=client_id,
+        url=wish.url or "",
+        event_types=types,
+        description=wish.description or "",
+        created_at=now,
+        updated_at=now,
+        keyring=keyring,
     )
-    if sent.status_code == 410 or not again(services, message, sent.retry_after):
-        _mark(services, row, message, "failed")
+    if wish.enabled is False:
+        webhook = webhook.disabled("by_client", now)
+    return services.subscriptions.add(webhook).value, secret
 
 
-def again(services: Services, message: DeliveryMessage, retry_after: float | None = None) -> bool:
-    """Enqueues the next attempt of a delivery; False when there is none left."""
-    schedule = services.settings.webhook_retry_seconds
-    if message.attempt > len(schedule):
-        return False
-    spread = 0.9 + 0.2 * secrets.randbelow(1000) / 1000
-    delay = max(schedule[message.attempt - 1] * spread, min(retry_after or 0, 3600))
-    later = message.model_copy(update={"attempt": message.attempt + 1})
-    services.queues.put(DELIVERIES_QUEUE, later.encode(), delay=delay)
-    return True
+def find(services: Services, client_id: str, webhook_id: str) -> Subscription:
+    """Raises NotFound, also for what belongs to another client."""
+    stored = services.subscriptions.get(client_id, webhook_id)
+    if stored is None:
+        raise NotFound("There is no webhook of this id.")
+    return stored.value
 
 
-def _mark(services: Services, row: Row, message: DeliveryMessage, status: str) -> None:
-    """Writes the outcome on the task, unless a later event has taken its place."""
-    current: Row | None = row
-    while current is not None:
-        task = current.task
-        if task.webhook is None or task.sequence != message.sequence:
-            return
-        if task.webhook.status in {status, "delivered"}:
-            return  # a duplicate that failed does not undo a delivery
-        told = task.model_copy(update={"webhook": Webhook(url=task.webhook.url, status=status)})
+def change(services: Services, client_id: str, webhook_id: str, wish: Wish) -> Subscription:
+    """Raises NotFound, InvalidPayload. One that is enabled again begins without a past."""
+    if wish.url is not None:
+        services.sender.check(wish.url)
+    types = None if wish.event_types is None else check_types(wish.event_types)
+    now = utc_now()
+
+    def changed(webhook: Subscription) -> Subscription:
+        news = {"url": wish.url, "event_types": types, "description": wish.description}
+        given = {name: value for name, value in news.items() if value is not None}
+        after = webhook.model_copy(update={**given, "updated_at": now})
+        if wish.enabled is None:
+            return after
+        return _enabled(after) if wish.enabled else after.disabled("by_client", now)
+
+    after = _save(services, client_id, webhook_id, changed)
+    if wish.enabled or wish.url is not None:
+        _forget(services, client_id, webhook_id)
+    return after
+
+
+def remove(services: Services, client_id: str, webhook_id: str) -> None:
+    """Raises NotFound."""
+    if not services.subscriptions.remove(client_id, webhook_id):
+        raise NotFound("There is no webhook of this id.")
+
+
+def rotate(services: Services, client_id: str, webhook_id: str, overlap: timedelta = OVERLAP) -> str:
+    """The new secret, which is not shown again. The one before signs too until the overlap is over.
+
+    Raises NotFound, Unavailable.
+    """
+    made: list[str] = []
+
+    def rotated(webhook: Subscription) -> Subscription:
+        now = utc_now()
+        keyring, secret = signing.rotated(services, webhook.keyring, now, overlap)
+        made[:] = [secret]
+        return webhook.model_copy(update={"keyring": keyring, "updated_at": now})
+
+    _save(services, client_id, webhook_id, rotated)
+    return made[0]
+
+
+def disable(services: Services, client_id: str, webhook_id: str, reason: Disabled, now: datetime) -> None:
+    """Nothing happens when it is gone, or disabled already."""
+    try:
+        webhook = find(services, client_id, webhook_id)
+        if webhook.enabled:
+            _save(services, client_id, webhook_id, lambda current: current.disabled(reason, now))
+            log.error("Webhook %s is disabled: %s.", webhook_id, reason, extra={"client_id": client_id})
+    except NotFound:
+        return
+
+
+def shown(webhook: Subscription, receiver: Receiver | None) -> dict[str, Any]:
+    """What its client sees, as JSON values."""
+    return {**webhook.public(), **(receiver or Receiver(key=webhook.webhook_id)).public()}
+
+
+def _save(services: Services, client_id: str, webhook_id: str, change_it: Change) -> Subscription:
+    while True:
+        stored = services.subscriptions.get(client_id, webhook_id)
+        if stored is None:
+            raise NotFound("There is no webhook of this id.")
         try:
-            services.tasks.save(current, told)
+            return services.subscriptions.save(stored, change_it(stored.value)).value
+        except RowChanged:
+            continue
+
+
+def _enabled(webhook: Subscription) -> Subscription:
+    changes = {"enabled": True, "disabled_reason": None, "disabled_at": None}
+    return webhook.model_copy(update=changes)
+
+
+def _forget(services: Services, client_id: str, webhook_id: str) -> None:
+    """How its receiver fared: the next delivery finds out anew. Who holds it goes on holding it."""
+    while True:
+        stored = services.receivers.get(client_id, webhook_id)
+        if stored is None:
+            return
+        try:
+            services.receivers.save(client_id, stored, stored.value.succeeded())
             return
         except RowChanged:
-            current = services.tasks.get(message.client_id, message.task_id)
-
-
-def mark_failed(services: Services, message: DeliveryMessage) -> None:
-    """No attempt is left for this delivery."""
-    row = services.tasks.get(message.client_id, message.task_id)
-    if row is not None:
-        _mark(services, row, message, "failed")
-
-
-def _new_secret() -> str:
-    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
-
-
-def _encrypt(services: Services, secret: str) -> str:
-    from cryptography.fernet import Fernet
-
-    return Fernet(_key(services)).encrypt(secret.encode()).decode()
-
-
-def _decrypt(services: Services, ciphertext: str) -> str:
-    from cryptography.fernet import Fernet, InvalidToken
-
-    try:
-        return Fernet(_key(services)).decrypt(ciphertext.encode()).decode()
-    except InvalidToken as error:
-        raise Unavailable(
-            "SECRETS_KEY is not the key that this webhook secret was encrypted with."
-        ) from error
-
-
-def _key(services: Services) -> str:
-    key = services.settings.secrets_key
-    if key is None:
-        raise Unavailable("Webhooks cannot be signed: set SECRETS_KEY. `docmill secrets-key` makes one.")
-    return key.get_secret_value()
+            continue

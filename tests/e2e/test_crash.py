@@ -26,9 +26,9 @@ from shared.keys import create_key
 from shared.messages import TaskMessage
 from shared.names import tasks_queue
 from shared.settings import read_settings
+from shared.signing import client_secret
 from shared.submission import Submission, submit
 from shared.tasks import Task, TaskStatus, utc_now
-from shared.webhooks import client_secret
 from tests.e2e.field import Field, Process, started
 from tests.hosts.test_api import served
 

@@ -15,7 +15,7 @@ import click
 import pytest
 import typer.main
 
-from shared import errors, runner, webhooks
+from shared import delivery, errors, runner, signing
 from shared.messages import from_wire
 from shared.names import DELIVERIES_QUEUE
 from shared.retry import RetryPolicy
@@ -175,11 +175,11 @@ def test_the_example_verifies_a_webhook_and_refuses_a_forged_one(page: Any) -> N
         submit(services, "acme", Submission("scripted", {}, "https://example.com:8443/hook?token=secret"))
         (message,) = services.queues.receive("acme-tasks")
         runner.run(services, "acme", from_wire(message.text), message_id=message.id)
-    (delivery,) = services.queues.receive(DELIVERIES_QUEUE)
-    webhooks.deliver(services, from_wire(delivery.text))
+    (due,) = services.queues.receive(DELIVERIES_QUEUE)
+    delivery.deliver(services, from_wire(due.text))
 
     [(_, body, headers)] = services.sender.sent
-    secret = webhooks.client_secret(services, "acme")
+    secret = signing.client_secret(services, "acme")
     status, event = page.receive(secret, body, headers)
     assert (status, event["type"], event["data"]["sequence"]) == (204, "task.succeeded", 3)
     assert event["data"]["webhook"] == {"url": "https://example.com", "status": "pending"}

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from shared import maintenance, runner, webhooks
+from shared import delivery, maintenance, runner, signing
 from shared.cancellation import cancel
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.messages import from_wire
@@ -135,7 +135,7 @@ class Protocol(RuleBasedStateMachine):
             {"TASK_MAX_ATTEMPTS": str(MAX_ATTEMPTS), "WEBHOOK_RETRY_SECONDS": "0,0,0,0"}
         )
         self.stores.settings = self.stores.settings.model_copy(update={"task_lease_seconds": LEASE_SECONDS})
-        webhooks.client_secret(self.stores, CLIENT)
+        signing.client_secret(self.stores, CLIENT)
         self.plan = Plan()
         self.plan.meanwhile = self._others_go_on
         names = ("tasks", "queues", "blobs", "dead_letters", "secrets")
@@ -272,7 +272,7 @@ class Protocol(RuleBasedStateMachine):
 
     def _deliver(self) -> None:
         for received in self.stores.queues.receive(DELIVERIES_QUEUE, 1):
-            webhooks.deliver(self.services, from_wire(received.text))
+            delivery.deliver(self.services, from_wire(received.text))
             self.stores.queues.delete(DELIVERIES_QUEUE, received)
 
     # --- what always holds -------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from shared import maintenance, runner, webhooks
+from shared import delivery, maintenance, runner, signing
 from shared.backlog import KEPT_SECONDS, QueueBacklog
 from shared.cancellation import cancel
 from shared.errors import Conflict, NotFound, RateLimited, StorageUnavailable
@@ -622,9 +622,9 @@ def test_a_webhook_goes_out_after_its_row_and_verifies(services: MemoryServices)
     task = given(services, webhook_url=URL)
     run_next(services)
     (received,) = services.queues.receive(DELIVERIES_QUEUE)
-    webhooks.deliver(services, from_wire(received.text))
+    delivery.deliver(services, from_wire(received.text))
     ((url, body, headers),) = services.sender.sent
-    told = Webhook(webhooks.client_secret(services, "acme")).verify(body, headers)
+    told = Webhook(signing.client_secret(services, "acme")).verify(body, headers)
     assert url == URL
     assert told["type"] == "task.succeeded"
     assert told["data"]["task_id"] == task.task_id
@@ -642,7 +642,7 @@ def test_a_delivery_that_fails_is_repeated_under_the_same_id_and_then_given_up()
     run_next(services)
     for _ in range(3):
         (received,) = services.queues.receive(DELIVERIES_QUEUE)
-        webhooks.deliver(services, from_wire(received.text))
+        delivery.deliver(services, from_wire(received.text))
         services.queues.delete(DELIVERIES_QUEUE, received)
     assert services.queues.depth(DELIVERIES_QUEUE) == 0
     assert len({headers["webhook-id"] for _, _, headers in services.sender.sent}) == 1
@@ -655,9 +655,9 @@ def test_a_duplicate_that_fails_does_not_undo_a_delivery() -> None:
     task = given(services, webhook_url=URL)
     run_next(services)
     (received,) = services.queues.receive(DELIVERIES_QUEUE)
-    webhooks.deliver(services, from_wire(received.text))
+    delivery.deliver(services, from_wire(received.text))
     services.sender.answers = [Sent(410)]
-    webhooks.deliver(services, from_wire(received.text))
+    delivery.deliver(services, from_wire(received.text))
     webhook = now_of(services, task).webhook
     assert webhook is not None and webhook.status == "delivered"
 
@@ -667,7 +667,7 @@ def test_a_delivery_of_an_earlier_event_leaves_the_later_ones_status_alone(servi
     run_next(services)
     (received,) = services.queues.receive(DELIVERIES_QUEUE)
     change(services, task, sequence=9)
-    webhooks.deliver(services, from_wire(received.text))
+    delivery.deliver(services, from_wire(received.text))
     webhook = now_of(services, task).webhook
     assert webhook is not None and webhook.status == "pending"
 

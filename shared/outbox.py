@@ -1,0 +1,103 @@
+"""The outbox of a task: events leave it only after the row was written, so what a receiver is told is true.
+
+A transition and the events that it causes are one write of the row. `flush` makes a delivery of each event
+for everybody who wants it, then clears them. Whoever finds a row with events flushes it, and a repetition
+does no harm: a delivery has the same id each time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from shared import dead_letters
+from shared.deliveries import Delivery, delivery_of
+from shared.errors import StorageUnavailable
+from shared.logs import about
+from shared.messages import DeliveryMessage
+from shared.names import DELIVERIES_QUEUE
+from shared.ports import DeadLetter, Row, RowChanged, Services
+from shared.subscriptions import Subscription, origin_key
+from shared.tasks import URL_EVENTS, Event, Task
+
+log = logging.getLogger(__name__)
+
+
+def save(services: Services, row: Row, task: Task) -> Row:
+    """Writes a transition, then tells of it. Raises RowChanged."""
+    return flush(services, services.tasks.save(row, heard(services, task)))
+
+
+def heard(services: Services, task: Task) -> Task:
+    """The task without the events that nobody wants, which spares most tasks the write that clears them.
+
+    Webhooks are read anew each time: from the moment that one is made it hears of everything.
+    """
+    if all(_own(task, event) for event in task.events):
+        return task
+    try:
+        subscriptions = services.subscriptions.of_client(task.client_id)
+    except StorageUnavailable:
+        return task  # too many events are harmless
+    kept = tuple(event for event in task.events if any(_deliveries(task, event, subscriptions)))
+    return task.model_copy(update={"events": kept})
+
+
+def flush(services: Services, row: Row) -> Row:
+    """Empties the outbox: records the dead letter, announces the deliveries, then clears both in the row.
+
+    Whatever fails stays in the row, where the sweep finds it; a repetition does no harm.
+    """
+    task = row.task
+    if not task.has_outbox:
+        return row
+    try:
+        if task.letter is not None:
+            dead_letters.record(services, DeadLetter.model_validate(task.letter))
+        subscriptions = services.subscriptions.of_client(task.client_id) if task.events else []
+        for event in task.events:
+            for delivery in _deliveries(task, event, subscriptions):
+                announce(services, delivery)
+        return _clear(services, row)
+    except StorageUnavailable:
+        log.warning("The outbox could not be emptied: the sweep will do it.", extra=about(task))
+        return row
+
+
+def announce(services: Services, delivery: Delivery) -> Delivery:
+    """Writes the record, then the message. What is stored afterwards."""
+    stored = services.deliveries.add(delivery).value
+    if stored.pending and stored.made == 0:
+        services.queues.put(DELIVERIES_QUEUE, DeliveryMessage.of(stored).encode())
+    return stored
+
+
+def _deliveries(task: Task, event: Event, subscriptions: Sequence[Subscription]) -> Iterator[Delivery]:
+    """One for everybody who wants this event. A webhook that is disabled has it noted, to be recovered."""
+    if task.webhook is not None and _own(task, event):
+        url = task.webhook.url
+        yield delivery_of(task, event, webhook_id=None, receiver=origin_key(url), url=url)
+    for webhook in subscriptions:
+        if webhook.wants(event.type, event.timestamp):
+            name = webhook.webhook_id
+            delivery = delivery_of(task, event, webhook_id=name, receiver=name, url=webhook.url)
+            yield delivery if webhook.enabled else delivery.given_up("webhook_disabled", event.timestamp)
+
+
+def _own(task: Task, event: Event) -> bool:
+    """Whether the task's own URL is told."""
+    return task.webhook is not None and event.type in URL_EVENTS
+
+
+def _clear(services: Services, row: Row) -> Row:
+    sent, recorded = {event.sequence for event in row.task.events}, row.task.letter
+    while True:
+        left = tuple(event for event in row.task.events if event.sequence not in sent)
+        letter = None if row.task.letter == recorded else row.task.letter
+        try:
+            return services.tasks.save(row, row.task.model_copy(update={"events": left, "letter": letter}))
+        except RowChanged:
+            found = services.tasks.get(row.task.client_id, row.task.task_id)
+            if found is None:
+                return row
+            row = found
