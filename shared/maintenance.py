@@ -1,7 +1,7 @@
 """The sweep: what a timer does so that no task is forgotten, whatever died.
 
 It reads only the `A|` and `X|` rows that are due, so it costs the same for ten tasks and for ten thousand:
-three requests for each client that has nothing to do, and one to the index for all of them.
+four requests for each client that has nothing to do, and one to the index for all of them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from shared import delivery, outbox, submission
 from shared.dead_letters import letter_of_message
 from shared.deletion import SOON, clean_up
+from shared.deliveries import KEPT
 from shared.errors import DocmillError, IndexUnavailable, InvalidPayload
 from shared.expiry import expire
 from shared.logs import about
@@ -52,6 +53,8 @@ def sweep(services: Services) -> None:
                 _sweep_client(services, client_id, until)
             with _isolated(client_id):
                 expire_due(services, client_id, utc_now(), until)
+            with _isolated(client_id):
+                expire_deliveries(services, client_id, utc_now(), until)
         with _isolated(None):
             _drain_deliveries(services)
         with _isolated(None):
@@ -78,6 +81,12 @@ def expire_due(services: Services, client_id: str, now: datetime, until: float) 
             return
         with _isolated(client_id), suppress(RowChanged):
             expire(services, client_id, expiry, now)
+
+
+def expire_deliveries(services: Services, client_id: str, now: datetime, until: float) -> None:
+    """Removes the delivery log of a month ago; `until` is a monotonic time."""
+    while services.deliveries.expire(client_id, now - KEPT) and time.monotonic() < until:
+        pass
 
 
 def clean_documents(services: Services, now: datetime, until: float) -> None:
