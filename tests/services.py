@@ -15,11 +15,16 @@ from shared.storage.memory import (
     MemoryBlobStore,
     MemoryDeadLetterStore,
     MemoryKeyStore,
-    MemorySecretStore,
     MemoryTaskQueue,
     MemoryTaskStore,
 )
 from shared.storage.memory_documents import MemoryDocuments
+from shared.storage.memory_webhooks import (
+    MemoryDeliveryStore,
+    MemoryReceiverStore,
+    MemorySecretStore,
+    MemorySubscriptionStore,
+)
 
 SECRETS_KEY = "dGVzdHMtb25seS10ZXN0cy1vbmx5LXRlc3RzLW9ubHk="
 
@@ -48,10 +53,13 @@ class MemoryServices:
     documents: MemoryDocuments = field(default_factory=MemoryDocuments)
     keys: MemoryKeyStore = field(default_factory=MemoryKeyStore)
     secrets: MemorySecretStore = field(default_factory=MemorySecretStore)
+    receivers: MemoryReceiverStore = field(default_factory=MemoryReceiverStore)
+    deliveries: MemoryDeliveryStore = field(default_factory=MemoryDeliveryStore)
     dead_letters: MemoryDeadLetterStore = field(default_factory=MemoryDeadLetterStore)
     sender: RecordingSender = field(default_factory=RecordingSender)
 
     def __post_init__(self) -> None:
+        self.subscriptions = MemorySubscriptionStore(self.receivers)
         self.backlog = QueueBacklog(self.queues, self.settings.max_queued_tasks_per_client)
 
     @property

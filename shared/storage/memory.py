@@ -275,21 +275,6 @@ class MemoryKeyStore:
         return True
 
 
-class MemorySecretStore:
-    """SecretStore."""
-
-    def __init__(self) -> None:
-        self._secrets: dict[str, str] = {}
-
-    def get(self, client_id: str) -> str | None:
-        return self._secrets.get(client_id)
-
-    def put(self, client_id: str, ciphertext: str, *, replace: bool) -> str:
-        if replace:
-            self._secrets[client_id] = ciphertext
-        return self._secrets.setdefault(client_id, ciphertext)
-
-
 @dataclass
 class MemoryDeadLetterStore:
     """DeadLetterStore."""

@@ -26,7 +26,6 @@ from shared.ports import (
     Row,
     RowChanged,
     RowExists,
-    SecretStore,
     TaskQueue,
     TaskStore,
 )
@@ -35,7 +34,6 @@ from shared.storage.memory import (
     MemoryBlobStore,
     MemoryDeadLetterStore,
     MemoryKeyStore,
-    MemorySecretStore,
     MemoryTaskQueue,
     MemoryTaskStore,
 )
@@ -51,7 +49,6 @@ class Stores:
     queues: TaskQueue
     blobs: BlobStore
     keys: KeyStore
-    secrets: SecretStore
     dead_letters: DeadLetterStore
     lock: Lock
 
@@ -63,7 +60,6 @@ def in_memory() -> Stores:
         MemoryTaskQueue(),
         blobs,
         MemoryKeyStore(),
-        MemorySecretStore(),
         MemoryDeadLetterStore(),
         blobs,
     )
@@ -78,7 +74,7 @@ def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
     core = Core(read_settings({"AZURE_STORAGE_CONNECTION_STRING": connection}))
     core.prepare()
     core.prepare()  # a second time does no harm
-    yield Stores(core.tasks, core.queues, core.blobs, core.keys, core.secrets, core.dead_letters, core.lock)
+    yield Stores(core.tasks, core.queues, core.blobs, core.keys, core.dead_letters, core.lock)
     core.close()
 
 
@@ -358,7 +354,7 @@ class TestBlobs:
         again()
 
 
-class TestKeysAndSecrets:
+class TestKeys:
     def test_keys_are_added_listed_and_revoked(self, stores: Stores, client: str) -> None:
         key = ApiKey(key_id="0a" * 6, client_id=client, secret_hash="h" * 64, created_at=NOW)
         stores.keys.add(key)
@@ -369,13 +365,6 @@ class TestKeysAndSecrets:
         revoked = stores.keys.get(client, key.key_id)
         assert revoked is not None and revoked.revoked_at == NOW and revoked.secret_hash == key.secret_hash
         assert not stores.keys.revoke(client, "nothing", NOW)
-
-    def test_the_first_secret_stays_unless_replaced(self, stores: Stores, client: str) -> None:
-        assert stores.secrets.get(client) is None
-        assert stores.secrets.put(client, "one", replace=False) == "one"
-        assert stores.secrets.put(client, "two", replace=False) == "one"
-        assert stores.secrets.put(client, "three", replace=True) == "three"
-        assert stores.secrets.get(client) == "three"
 
 
 def letter(client: str, number: int) -> DeadLetter:
