@@ -9,7 +9,7 @@ adapter uses the smaller of it and its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, Literal, Protocol, TypeVar
@@ -435,11 +435,17 @@ class LanguageModel(Protocol):
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of one HTTP request: a status code, or a failure kind when there was none."""
+    """What became of one HTTP request: a status code, or a failure kind when there was none.
+
+    `excerpt` is the beginning of the answer's body as text, at most 1,024 bytes in UTF-8, with no control
+    characters but line feeds and tabs; None without a status code. `seconds` is how long the attempt took.
+    """
 
     status_code: int | None
     failure: str | None = None
     retry_after: float | None = None
+    excerpt: str | None = None
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def ok(self) -> bool:
