@@ -229,7 +229,7 @@ class _Stream(httpcore.NetworkStream):
             self._connection.settimeout(self._deadline.left())
             secured = ssl_context.wrap_socket(self._connection, server_hostname=server_hostname)
             return _Stream(secured, self._deadline)
-        except TimeoutError:
+        except (TimeoutError, _Failed):
             failure: Failure = "timeout"
         except (OSError, ValueError):
             failure = "tls_error"
