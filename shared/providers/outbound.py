@@ -37,6 +37,8 @@ Failure = Literal[
 
 MAX_RESPONSE: Final = 64 * 1024
 MAX_CONNECTIONS: Final = 8
+CHECK_SECONDS: Final = 2.0
+"""How long somebody who submits a URL waits for its name; each attempt looks it up anew in any case."""
 
 
 class HttpSender:
@@ -57,7 +59,14 @@ class HttpSender:
         self._resolve = resolve
 
     def check(self, url: str) -> None:
-        self._parsed(url)
+        """Refuses a name that leads to a private address as well; one that leads nowhere may do so later."""
+        to = self._parsed(url)
+        if self._allow_private:
+            return
+        with suppress(_Failed):
+            deadline = _Deadline(time.monotonic() + CHECK_SECONDS)
+            if not all(map(is_public, _resolved(self._resolve, to.host, to.port, deadline))):
+                raise InvalidPayload("The host of the webhook URL is not on the public internet.")
 
     def post(self, url: str, body: bytes, headers: dict[str, str], *, timeout: float) -> Sent:
         """Sends once. A status counts as soon as it is there, whatever then becomes of the body."""

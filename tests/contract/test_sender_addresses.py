@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -148,9 +149,9 @@ class TestNames:
         assert internet.connected == []
 
     def test_answer_that_changes_between_check_and_connect(self, internet: Internet) -> None:
-        """The name is asked for once a request, and the connection goes to the answer that was judged."""
+        """The name is asked for once by the check and once by a request, and the connection goes to the answer that was judged."""
         with receiving() as inside:
-            answers = iter([named("8.8.8.8"), named("127.0.0.1")])
+            answers = iter([named("8.8.8.8"), named("8.8.8.8"), named("127.0.0.1")])
             asked: list[str] = []
 
             def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
@@ -162,7 +163,7 @@ class TestNames:
             sender.check(url)
             assert post(sender, url) == Sent(None, "connection_refused")
             assert internet.connected == [("8.8.8.8", inside.port)]
-            assert asked == ["rebind.example.com"]
+            assert asked == ["rebind.example.com"] * 2
             assert post(sender, url) == BLOCKED
             assert internet.connected == [("8.8.8.8", inside.port)]
         assert inside.seen == []
@@ -281,6 +282,20 @@ class TestUrls:
     )  # fmt: skip
     def test_bad(self, url: str, internet: Internet) -> None:
         _never(url, internet)
+
+    @pytest.mark.parametrize("addresses", [("10.0.0.1",), ("8.8.8.8", "::1"), ("169.254.169.254",)])
+    def test_name_that_leads_to_a_private_address(self, addresses: tuple[str, ...]) -> None:
+        with pytest.raises(InvalidPayload, match="not on the public internet"):
+            HttpSender(False, False, resolve=named(*addresses)).check("https://hooks.example.com/")
+        HttpSender(False, True, resolve=named(*addresses)).check("https://hooks.example.com/")
+
+    def test_name_that_leads_nowhere_yet(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("shared.providers.outbound.CHECK_SECONDS", 0.1)
+        released = threading.Event()
+        HttpSender(False, False, resolve=named()).check("https://hooks.example.com/")
+        slow = HttpSender(False, False, resolve=lambda *_, **__: released.wait(30) and [])
+        slow.check("https://hooks.example.com/")
+        released.set()
 
     def test_http_when_allowed(self) -> None:
         sender = HttpSender(True, False)
