@@ -141,7 +141,7 @@ def rotate(
         return
     sys.stdout.write(f"{made['secret']}\n")
     note("Keep it now: it is not shown again.")
-    if made["previous_until"] and overlap_hours:
+    if made["previous_until"]:
         note(f"The secret before signs too until {made['previous_until']}.")
 
 
