@@ -149,7 +149,7 @@ class TestNames:
         assert internet.connected == []
 
     def test_answer_that_changes_between_check_and_connect(self, internet: Internet) -> None:
-        """The name is asked for once by the check and once by a request, and the connection goes to the answer that was judged."""
+        """A request asks for the name once, and the connection goes to the answer that was judged."""
         with receiving() as inside:
             answers = iter([named("8.8.8.8"), named("8.8.8.8"), named("127.0.0.1")])
             asked: list[str] = []
