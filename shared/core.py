@@ -21,12 +21,15 @@ from shared.ports import (
     BlobStore,
     Converter,
     DeadLetterStore,
+    DeliveryStore,
     DocumentStore,
     KeyStore,
     LanguageModel,
     Lock,
+    ReceiverStore,
     SecretStore,
     Sender,
+    SubscriptionStore,
     TaskQueue,
     TaskStore,
 )
@@ -135,9 +138,27 @@ class Core:
 
     @property
     def secrets(self) -> SecretStore:
-        from shared.storage.tables import AzureSecretStore
+        from shared.storage.webhook_tables import AzureSecretStore
 
         return self._part("secrets", lambda: AzureSecretStore(self._tables))
+
+    @property
+    def subscriptions(self) -> SubscriptionStore:
+        from shared.storage.webhook_tables import AzureSubscriptionStore
+
+        return self._part("subscriptions", lambda: AzureSubscriptionStore(self._tables))
+
+    @property
+    def receivers(self) -> ReceiverStore:
+        from shared.storage.webhook_tables import AzureReceiverStore
+
+        return self._part("receivers", lambda: AzureReceiverStore(self._tables))
+
+    @property
+    def deliveries(self) -> DeliveryStore:
+        from shared.storage.delivery_tables import AzureDeliveryStore
+
+        return self._part("deliveries", lambda: AzureDeliveryStore(self._tables))
 
     @property
     def dead_letters(self) -> DeadLetterStore:

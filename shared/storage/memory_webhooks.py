@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from shared.deliveries import Delivery, Status
 from shared.ports import Page, RowChanged, RowExists, Stored
-from shared.storage.rows import listed, read_cursor, write_cursor
+from shared.storage.rows import listing_key, read_cursor, write_cursor
 from shared.subscriptions import Keyring, Receiver, Subscription
 
 V = TypeVar("V")
@@ -174,7 +174,7 @@ def _oldest_first(deliveries: Iterable[Delivery]) -> list[Delivery]:
 def _page(prefix: str, deliveries: Iterable[Delivery], limit: int, cursor: str | None) -> Page[Delivery]:
     """Without bodies, as where a list has rows of its own."""
     start = read_cursor(cursor, prefix) if cursor else prefix
-    keyed = {listed(prefix, one.created_at, one.delivery_id): one for one in deliveries}
+    keyed = {listing_key(prefix, one.created_at, one.delivery_id): one for one in deliveries}
     keys = sorted(key for key in keyed if key > start)
     shown = [keyed[key].model_copy(update={"body": ""}) for key in keys[:limit]]
     return Page(shown, write_cursor(keys[limit - 1]) if len(keys) > limit else None)

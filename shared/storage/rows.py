@@ -1,25 +1,16 @@
-"""Rows of tables: keys that sort as lists do, cursors, and what it means when two write at once."""
+"""Keys of rows, which sort as lists do, and the cursors that they make."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import count, takewhile
-from typing import Any, Final
+from typing import Final
 
-from shared.errors import InvalidPayload, StorageUnavailable
-from shared.ports import RowChanged, RowExists
-
-Entity = dict[str, Any]
-Operation = tuple[Any, ...]
+from shared.errors import InvalidPayload
 
 END: Final = "~"
 """Sorts after every character that our row keys use."""
-PART: Final = 16_000
-"""Characters of one property, which holds 32 Ki units of UTF-16: a character may take two."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _LISTED = re.compile(rf"\d{{18}}\|{_NAME.pattern}")
 
@@ -29,7 +20,7 @@ def legal(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def listed(prefix: str, moment: datetime, name: str) -> str:
+def listing_key(prefix: str, moment: datetime, name: str) -> str:
     """The row key of an item of a list, newest first."""
     return f"{prefix}{inverted(moment)}|{name}"
 
@@ -46,7 +37,7 @@ def stamp(moment: datetime) -> str:
 
 
 def write_cursor(row_key: str) -> str:
-    """Of a list whose keys are those of `listed`: the last one shown."""
+    """Of a list whose keys are those of `listing_key`: the last one shown."""
     return base64.urlsafe_b64encode(row_key.encode()).decode().rstrip("=")
 
 
@@ -63,40 +54,3 @@ def read_cursor(cursor: str, prefix: str) -> str:
 
 def _not_ours() -> InvalidPayload:
     return InvalidPayload("The cursor is not one that a list gave.")
-
-
-def divided(name: str, text: str) -> Entity:
-    """A text of any length as properties: `name`, and `name1`, `name2`, ... when it is too long for one."""
-    parts = [text[start : start + PART] for start in range(0, len(text), PART)] or [""]
-    return {f"{name}{number or ''}": part for number, part in enumerate(parts)}
-
-
-def joined(name: str, entity: Entity) -> str:
-    """The text that `divided` made properties of."""
-    names = takewhile(entity.__contains__, (f"{name}{number or ''}" for number in count()))
-    return "".join(entity[part] for part in names)
-
-
-def guarded(entity: Entity, etag: str) -> Operation:
-    """Replaces a row if it is still of that ETag."""
-    from azure.core import MatchConditions
-
-    condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-    return ("update", entity, {"mode": "replace", **condition})
-
-
-@contextmanager
-def conflicts() -> Iterator[None]:
-    """RowExists and RowChanged in place of what the SDK raises for them."""
-    from azure.core.exceptions import HttpResponseError
-
-    try:
-        yield
-    except HttpResponseError as error:
-        if getattr(error, "error_code", None) == "TableNotFound":
-            raise StorageUnavailable("The tables are missing: `docmill keys create` makes them.") from error
-        kinds: dict[int | None, Callable[[], Exception]] = {409: RowExists, 412: RowChanged, 404: RowChanged}
-        made = kinds.get(error.status_code)
-        if made is None:
-            raise
-        raise made() from error

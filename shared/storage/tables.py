@@ -1,4 +1,4 @@
-"""Tables: tasks, API keys, webhook secrets, dead letters. One client is one partition.
+"""Tables: tasks, API keys, dead letters. One client is one partition.
 
 The rows of one task, told by their prefix and written in one entity-group transaction:
 
@@ -11,17 +11,24 @@ The rows of one task, told by their prefix and written in one entity-group trans
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from itertools import islice
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import InvalidPayload, StorageUnavailable
+from shared.errors import StorageUnavailable
 from shared.ports import ApiKey, DeadLetter, IdempotencyRecord, Page, Row, RowChanged, RowExists
 from shared.storage.accounts import storage_errors
+from shared.storage.entities import (
+    Entity,
+    Operation,
+    between,
+    deleted,
+    find,
+    replaced,
+    submit,
+    upserted,
+)
+from shared.storage.rows import END, inverted, listing_key, read_cursor, stamp, write_cursor
 from shared.tasks import HELD, Expiry, Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -30,10 +37,6 @@ if TYPE_CHECKING:
 TASKS, KEYS, DEAD_LETTERS, WEBHOOKS, DELIVERIES = "tasks", "apikeys", "deadletters", "webhooks", "deliveries"
 ALL_TABLES = (TASKS, KEYS, DEAD_LETTERS, WEBHOOKS, DELIVERIES)
 COUNT_LIMIT = 1000
-_END = "~"  # sorts after every character that our row keys use
-
-Entity = dict[str, Any]
-Operation = tuple[Any, ...]
 
 
 class Tables:
@@ -84,7 +87,7 @@ class AzureTaskStore:
             operations.append(("create", _idempotency_entity(task.client_id, idempotency)))
             operations.append(_reminder(task.client_id, idempotency.expiry))
         try:
-            return Row(task, self._submit(operations))
+            return Row(task, submit(self._table, operations))
         except RowExists:
             # The answer to our own first try may have been lost, and the SDK's retry then says "exists".
             found = self.get(task.client_id, task.task_id)
@@ -93,18 +96,12 @@ class AzureTaskStore:
             return found
 
     def get(self, client_id: str, task_id: str) -> Row | None:
-        from azure.core.exceptions import ResourceNotFoundError
-
-        try:
-            with storage_errors("table"):
-                entity = self._table.get_entity(client_id, f"T|{task_id}")
-        except ResourceNotFoundError:
-            return None
-        return Row(_task(entity), str(entity.metadata["etag"]))
+        entity = find(self._table, client_id, f"T|{task_id}")
+        return Row(_task(entity), str(entity.metadata["etag"])) if entity else None
 
     def save(self, row: Row, task: Task) -> Row:
         try:
-            return Row(task, self._submit(_transition(row, task)))
+            return Row(task, submit(self._table, _transition(row, task)))
         except RowChanged:
             # As in insert: our own write may have been the one that changed it.
             found = self.get(task.client_id, task.task_id)
@@ -114,15 +111,8 @@ class AzureTaskStore:
 
     def touch(self, row: Row, task: Task) -> Row:
         # No retries and little patience: a call must not outlast the lease, and the next beat is the retry.
-        return Row(
-            task, self._submit([_guarded(_entities(task)[0], row.etag)], retry_total=0, read_timeout=5)
-        )
-
-    def _submit(self, operations: list[Operation], **options: Any) -> str:
-        """The new ETag of the first row of a transaction."""
-        with _conflicts(), storage_errors("table"):
-            answers = self._table.submit_transaction(operations, **options)
-        return str(answers[0]["etag"])
+        beat = replaced(_entities(task)[0], row.etag)
+        return Row(task, submit(self._table, [beat], retry_total=0, read_timeout=5))
 
     def page(
         self,
@@ -133,14 +123,9 @@ class AzureTaskStore:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Task]:
-        start = read_cursor(cursor) if cursor else "L|"
-        query = "PartitionKey eq @client and RowKey gt @start and RowKey lt @end"
-        values = {"client": client_id, "start": start, "end": f"L|{_END}"}
-        for name, value in (("status", status), ("task_type", task_type)):
-            if value is not None:
-                query += f" and {name} eq @{name}"
-                values[name] = str(value)
-        found = self._query(query, values, limit + 1)
+        start = read_cursor(cursor, "L|") if cursor else "L|"
+        equal = {"status": status and str(status), "task_type": task_type}
+        found = between(self._table, client_id, start, f"L|{END}", equal=equal, limit=limit + 1)
         tasks = [self._current(_task(entity)) for entity in found[:limit]]
         more = len(found) > limit
         return Page(tasks, write_cursor(found[limit - 1]["RowKey"]) if more else None)
@@ -151,31 +136,19 @@ class AzureTaskStore:
         return row.task if row else task
 
     def due(self, client_id: str, now: datetime, limit: int = 200) -> list[str]:
-        query = "PartitionKey eq @client and RowKey ge @start and RowKey lt @end and check_at le @now"
-        values = {"client": client_id, "start": "A|", "end": f"A|{_END}", "now": _stamp(now)}
-        return [entity["RowKey"][2:] for entity in self._query(query, values, limit, ["RowKey"])]
+        return self._attended(client_id, limit, condition=f" and check_at le '{stamp(now)}'")
 
     def active(self, client_id: str, document_id: str) -> list[str]:
-        query = "PartitionKey eq @client and RowKey ge @start and RowKey lt @end and document_id eq @document"
-        values = {"client": client_id, "start": "A|", "end": f"A|{_END}", "document": document_id}
-        return [entity["RowKey"][2:] for entity in self._query(query, values, COUNT_LIMIT, ["RowKey"])]
+        return self._attended(client_id, COUNT_LIMIT, equal={"document_id": document_id})
 
-    def _query(
-        self, query: str, values: dict[str, str], limit: int, select: list[str] | None = None
-    ) -> list[Entity]:
-        with storage_errors("table"):
-            pages = self._table.query_entities(
-                query, parameters=values, results_per_page=min(limit, 1000), select=select
-            )
-            return [dict(entity) for entity in islice(pages, limit)]
+    def _attended(self, client_id: str, limit: int, **where: Any) -> list[str]:
+        """Ids of tasks that the sweep looks at."""
+        found = between(self._table, client_id, "A|", f"A|{END}", limit=limit, select=["RowKey"], **where)
+        return [entity["RowKey"][2:] for entity in found]
 
     def idempotency(self, client_id: str, key_hash: str) -> IdempotencyRecord | None:
-        from azure.core.exceptions import ResourceNotFoundError
-
-        try:
-            with storage_errors("table"):
-                entity = self._table.get_entity(client_id, f"I|{key_hash}")
-        except ResourceNotFoundError:
+        entity = find(self._table, client_id, f"I|{key_hash}")
+        if entity is None:
             return None
         return IdempotencyRecord(key_hash=key_hash, **_only(entity, "body_hash", "task_id", "created_at"))
 
@@ -186,7 +159,7 @@ class AzureTaskStore:
         try:
             with storage_errors("table"):
                 found = self._table.get_entity(client_id, f"I|{record.key_hash}")
-                if found["created_at"] == _stamp(record.created_at):
+                if found["created_at"] == stamp(record.created_at):
                     self._table.delete_entity(
                         found, etag=found.metadata["etag"], match_condition=MatchConditions.IfNotModified
                     )
@@ -198,9 +171,9 @@ class AzureTaskStore:
             self._table.upsert_entity(_expiry_entity(client_id, expiry))
 
     def expiring(self, client_id: str, now: datetime, limit: int = 200) -> list[Expiry]:
-        query = "PartitionKey eq @client and RowKey ge @start and RowKey lt @end"
-        values = {"client": client_id, "start": "X|", "end": f"X|{_stamp(now)}{_END}"}
-        return [_expiry(entity["RowKey"]) for entity in self._query(query, values, limit, ["RowKey"])]
+        end = f"X|{stamp(now)}{END}"
+        found = between(self._table, client_id, "X|", end, limit=limit, select=["RowKey"])
+        return [_expiry(entity["RowKey"]) for entity in found]
 
     def forget(self, client_id: str, expiry: Expiry) -> None:
         with storage_errors("table"):
@@ -222,13 +195,8 @@ class AzureKeyStore:
             self._table.create_entity(_key_entity(key))
 
     def get(self, client_id: str, key_id: str) -> ApiKey | None:
-        from azure.core.exceptions import ResourceNotFoundError
-
-        try:
-            with storage_errors("table"):
-                return _key(self._table.get_entity(client_id, key_id))
-        except ResourceNotFoundError:
-            return None
+        entity = find(self._table, client_id, key_id)
+        return _key(entity) if entity else None
 
     def of_client(self, client_id: str) -> list[ApiKey]:
         with storage_errors("table"):
@@ -238,48 +206,13 @@ class AzureKeyStore:
     def revoke(self, client_id: str, key_id: str, now: datetime) -> bool:
         from azure.core.exceptions import ResourceNotFoundError
 
-        change = {"PartitionKey": client_id, "RowKey": key_id, "revoked_at": _stamp(now)}
+        change = {"PartitionKey": client_id, "RowKey": key_id, "revoked_at": stamp(now)}
         try:
             with storage_errors("table"):
                 self._table.update_entity(change)
         except ResourceNotFoundError:
             return False
         return True
-
-
-class AzureSecretStore:
-    """SecretStore on Table Storage: one row for each client's own webhook secret."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-
-    @property
-    def _table(self) -> TableClient:
-        return self._tables[WEBHOOKS]
-
-    def get(self, client_id: str) -> str | None:
-        from azure.core.exceptions import ResourceNotFoundError
-
-        try:
-            with storage_errors("table"):
-                entity = self._table.get_entity(client_id, "S|client")
-        except ResourceNotFoundError:
-            return None
-        return str(entity["ciphertext"])
-
-    def put(self, client_id: str, ciphertext: str, *, replace: bool) -> str:
-        from azure.core.exceptions import ResourceExistsError
-
-        entity = {"PartitionKey": client_id, "RowKey": "S|client", "ciphertext": ciphertext}
-        with storage_errors("table"):
-            if replace:
-                self._table.upsert_entity(entity)
-                return ciphertext
-            try:
-                self._table.create_entity(entity)
-            except ResourceExistsError:
-                return self.get(client_id) or ciphertext
-        return ciphertext
 
 
 class AzureDeadLetterStore:
@@ -301,8 +234,7 @@ class AzureDeadLetterStore:
             "listed": listed["RowKey"],
         }
         try:
-            with _conflicts(), storage_errors("table"):
-                self._table.submit_transaction([("create", once), ("create", listed)])
+            submit(self._table, [("create", once), ("create", listed)])
         except RowExists:
             return
 
@@ -323,8 +255,8 @@ class AzureDeadLetterStore:
         return True
 
     def page(self, client_id: str, *, limit: int = 50, cursor: str | None = None) -> Page[DeadLetter]:
-        start = read_cursor(cursor) if cursor else "L|"
-        found = self._listed(client_id, start, "", limit + 1)
+        start = read_cursor(cursor, "L|") if cursor else "L|"
+        found = between(self._table, client_id, start, f"L|{END}", limit=limit + 1)
         letters = [DeadLetter.model_validate_json(entity["letter"]) for entity in found[:limit]]
         return Page(letters, write_cursor(found[limit - 1]["RowKey"]) if len(found) > limit else None)
 
@@ -336,31 +268,20 @@ class AzureDeadLetterStore:
             with storage_errors("table"):
                 listed = self._table.get_entity(client_id, name)["listed"]
             if listed > f"L|{inverted(before)}":
-                keys = [{"PartitionKey": client_id, "RowKey": key} for key in (listed, name)]
-                with _conflicts(), storage_errors("table"):
-                    self._table.submit_transaction([("delete", key) for key in keys])
+                submit(self._table, [deleted(client_id, listed), deleted(client_id, name)])
         except (ResourceNotFoundError, RowChanged):
             return
 
     def count_open(self, client_id: str) -> int:
-        return len(self._listed(client_id, "L|", " and open eq true", COUNT_LIMIT, ["RowKey"]))
-
-    def _listed(
-        self, client_id: str, start: str, condition: str, limit: int, select: list[str] | None = None
-    ) -> list[Entity]:
-        query = f"PartitionKey eq @client and RowKey gt @start and RowKey lt @end{condition}"
-        values = {"client": client_id, "start": start, "end": f"L|{_END}"}
-        with storage_errors("table"):
-            pages = self._table.query_entities(
-                query, parameters=values, results_per_page=limit, select=select
-            )
-            return [dict(entity) for entity in islice(pages, limit)]
+        opened, end = {"open": True}, f"L|{END}"
+        found = between(self._table, client_id, "L|", end, equal=opened, limit=COUNT_LIMIT, select=["RowKey"])
+        return len(found)
 
 
 def _listed_letter(letter: DeadLetter) -> Entity:
     return {
         "PartitionKey": letter.client_id,
-        "RowKey": f"L|{inverted(letter.dead_lettered_at)}|{letter.dead_letter_id}",
+        "RowKey": listing_key("L|", letter.dead_lettered_at, letter.dead_letter_id),
         "letter": letter.model_dump_json(),
         "open": letter.retried_at is None,
     }
@@ -386,24 +307,24 @@ def _attention(task: Task) -> Entity:
     return {
         "PartitionKey": task.client_id,
         "RowKey": f"A|{task.task_id}",
-        "check_at": _stamp(task.check_at),
+        "check_at": stamp(task.check_at),
         "document_id": task.document_id or "",
     }
 
 
 def _transition(row: Row, task: Task) -> list[Operation]:
     first, *others = _entities(task)
-    operations: list[Operation] = [_guarded(first, row.etag)]
-    operations += [("upsert", entity, {"mode": "replace"}) for entity in others]
+    operations: list[Operation] = [replaced(first, row.etag)]
+    operations += [upserted(entity) for entity in others]
     if row.task.needs_attention and not task.needs_attention:
-        operations.append(("delete", _attention(task)))
+        operations.append(deleted(task.client_id, _attention(task)["RowKey"]))
     # Only those that are new: what was dealt with does not come back. One that is out of date is harmless.
     new = set(task.expiries) - set(row.task.expiries)
     return operations + [_reminder(task.client_id, expiry) for expiry in new]
 
 
 def _reminder(client_id: str, expiry: Expiry) -> Operation:
-    return ("upsert", _expiry_entity(client_id, expiry), {"mode": "replace"})
+    return upserted(_expiry_entity(client_id, expiry))
 
 
 def _expiry_entity(client_id: str, expiry: Expiry) -> Entity:
@@ -411,22 +332,12 @@ def _expiry_entity(client_id: str, expiry: Expiry) -> Entity:
 
 
 def _expiry_key(expiry: Expiry) -> str:
-    return f"X|{_stamp(expiry.due)}|{expiry.kind}|{expiry.id}"
+    return f"X|{stamp(expiry.due)}|{expiry.kind}|{expiry.id}"
 
 
 def _expiry(row_key: str) -> Expiry:
     _, due, kind, name = row_key.split("|", 3)
     return Expiry.model_validate({"due": due, "kind": kind, "id": name})
-
-
-def _guarded(entity: Entity, etag: str) -> Operation:
-    from azure.core import MatchConditions
-
-    return (
-        "update",
-        entity,
-        {"mode": "replace", "etag": etag, "match_condition": MatchConditions.IfNotModified},
-    )
 
 
 def _task(entity: Entity) -> Task:
@@ -442,7 +353,7 @@ def _idempotency_entity(client_id: str, record: IdempotencyRecord) -> Entity:
         "RowKey": f"I|{record.key_hash}",
         "body_hash": record.body_hash,
         "task_id": record.task_id,
-        "created_at": _stamp(record.created_at),
+        "created_at": stamp(record.created_at),
     }
 
 
@@ -451,7 +362,7 @@ def _key_entity(key: ApiKey) -> Entity:
         "PartitionKey": key.client_id,
         "RowKey": key.key_id,
         "secret_hash": key.secret_hash,
-        "created_at": _stamp(key.created_at),
+        "created_at": stamp(key.created_at),
     }
 
 
@@ -468,46 +379,4 @@ def _only(entity: Entity, *names: str) -> Entity:
 
 
 def _listing_key(task: Task) -> str:
-    return f"L|{inverted(task.created_at)}|{task.task_id}"
-
-
-def inverted(moment: datetime) -> str:
-    """A string that sorts the newest moment first: microseconds counted back from a far day."""
-    micros = int(moment.timestamp() * 1_000_000)
-    return f"{10**17 - micros:018d}"
-
-
-def _stamp(moment: datetime) -> str:
-    """A moment as text of fixed width, so that it sorts as time does."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def write_cursor(row_key: str) -> str:
-    return base64.urlsafe_b64encode(row_key.encode()).decode().rstrip("=")
-
-
-def read_cursor(cursor: str) -> str:
-    """Raises InvalidPayload for a cursor that is not one of ours."""
-    try:
-        row_key = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except ValueError as error:
-        raise InvalidPayload("The cursor is not one that a list gave.") from error
-    if not row_key.startswith("L|"):
-        raise InvalidPayload("The cursor is not one that a list gave.")
-    return row_key
-
-
-@contextmanager
-def _conflicts() -> Iterator[None]:
-    from azure.core.exceptions import HttpResponseError
-
-    try:
-        yield
-    except HttpResponseError as error:
-        if getattr(error, "error_code", None) == "TableNotFound":
-            raise StorageUnavailable("The tables are missing: `docmill keys create` makes them.") from error
-        kinds: dict[int | None, Callable[[], Exception]] = {409: RowExists, 412: RowChanged, 404: RowChanged}
-        made = kinds.get(error.status_code)
-        if made is None:
-            raise
-        raise made() from error
+    return listing_key("L|", task.created_at, task.task_id)
