@@ -86,13 +86,14 @@ class Target:
 def _attempt(services: Services, message: DeliveryMessage) -> News:
     """What was learnt of the receiver."""
     stored = services.deliveries.get(message.client_id, message.delivery_id)
-    if stored is None or message.attempt <= stored.value.made:
+    if stored is None:
         return _nothing
     delivery = stored.value
-    if message.by_hand and not delivery.pending:
-        delivery = delivery.again(utc_now())
-    if not delivery.pending:
+    if message.attempt <= delivery.made or not (delivery.pending or message.by_hand):
+        _mark(services, delivery)  # whoever made the attempt may have died before
         return _nothing
+    if not delivery.pending:
+        delivery = delivery.again(utc_now())
     target = _target(services, delivery)
     if not isinstance(target, Target):
         _finish(services, stored, delivery.given_up(target, utc_now()))
@@ -185,12 +186,13 @@ def _finish(services: Services, stored: Stored[Delivery], after: Delivery) -> No
             if found is None or found.value.made >= after.made:
                 return  # its time was up, or another worker has written down the same attempt
             stored = found
-    if after.webhook_id is None and not after.pending:
-        _mark(services, after)
+    _mark(services, after)
 
 
 def _mark(services: Services, delivery: Delivery) -> None:
-    """Writes the outcome on the task, unless a later event has taken its place."""
+    """Writes what became of a task's own URL on the task, unless a later event has taken its place."""
+    if delivery.webhook_id is not None or delivery.pending:
+        return
     current: Row | None = services.tasks.get(delivery.client_id, delivery.task_id or "")
     while current is not None:
         task = current.task

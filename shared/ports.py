@@ -437,16 +437,17 @@ class LanguageModel(Protocol):
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of one HTTP request: a status code, or a failure kind when there was none."""
+    """What became of one HTTP request: a status code, or a failure kind when there was none.
+
+    `excerpt` is the beginning of the answer's body as text, at most 1,024 bytes in UTF-8, with no control
+    characters but line feeds and tabs; None without a status code. `seconds` is how long the attempt took.
+    """
 
     status_code: int | None
     failure: FailureKind | None = None
     retry_after: float | None = None
-    """Seconds that the receiver asked for."""
     excerpt: str | None = None
-    """At most 1 KiB of the response."""
     seconds: float = field(default=0.0, compare=False)
-    """How long it took."""
 
     @property
     def ok(self) -> bool:

@@ -111,10 +111,16 @@ def claim(services: Services, row: Row, seq: int) -> Row | None:
         try:
             if _steps_aside(services, found, seq) or _ends(services, found):
                 return None
-            return outbox.save(services, found, _taken(services, found.task, utc_now()))
+            return _claimed(services, found, _taken(services, found.task, utc_now()))
         except RowChanged:
             found = services.tasks.get(row.task.client_id, row.task.task_id)
     return None
+
+
+def _claimed(services: Services, row: Row, taken: Task) -> Row | None:
+    """Writes the claim and tells of it. None when it was lost while that took its time. Raises RowChanged."""
+    claimed = outbox.save(services, row, taken)
+    return claimed if claimed.task.owner == taken.owner else None
 
 
 def _steps_aside(services: Services, row: Row, seq: int) -> bool:

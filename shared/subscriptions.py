@@ -21,6 +21,8 @@ EVENT_TYPES: Final = tuple(EVENT_OF.values())
 DEFAULT_TYPES: Final = tuple(name for name in EVENT_TYPES if name in URL_EVENTS)
 OVERLAP: Final = timedelta(hours=24)
 """How long a secret that was replaced still signs, beside the new one."""
+MOST_RETIRED: Final = 4
+"""Secrets that sign beside the one in force: the header has to stay short, however often somebody rotates."""
 WARNINGS: Final = (50, 70, 90)
 """Per cent of the time that an endpoint may fail; at each of them its owner is warned."""
 LONGEST_COOLING: Final = timedelta(minutes=10)
@@ -48,8 +50,8 @@ class Keyring(Value):
         """With a new secret. An overlap of nothing takes all old ones out of force at once."""
         if not overlap:
             return Keyring(ciphertext=ciphertext)
-        retired = RetiredSecret(ciphertext=self.ciphertext, until=now + overlap)
-        return Keyring(ciphertext=ciphertext, retired=(retired, *self._valid(now)))
+        retired = (RetiredSecret(ciphertext=self.ciphertext, until=now + overlap), *self._valid(now))
+        return Keyring(ciphertext=ciphertext, retired=retired[:MOST_RETIRED])
 
     def signing(self, now: datetime) -> tuple[str, ...]:
         """The ciphertexts to sign with, the newest first."""

@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of Azurite's blobs that keeps a list of what was asked, and can hold blocks back."""
+"""An HTTP proxy in front of Azurite that keeps a list of blocks, can hold them back, and can lose answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ HOP = {"connection", "keep-alive", "transfer-encoding", "host"}
 
 
 class StorageProxy:
-    """`passes`: how many more blocks get through before all others wait; None for no end."""
+    """`passes`: how many more blocks get through before all others wait; None for no end.
+
+    `losses`: how many more writes are done and answered with a 503, as when a front end gave up waiting.
+    """
 
     def __init__(self, port: int) -> None:
         self.blocks: list[str] = []
         self.passes: int | None = None
+        self.losses = 0
         self.waiting = threading.Event()
         self.released = threading.Event()
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
@@ -43,6 +47,12 @@ class StorageProxy:
         self.waiting.set()
         self.released.wait(60)
 
+    def loses(self, method: str) -> bool:
+        with self._lock:
+            lost = self.losses > 0 and method not in {"GET", "HEAD"}
+            self.losses -= lost
+        return lost
+
 
 @contextmanager
 def storage_proxy(port: int) -> Iterator[StorageProxy]:
@@ -58,6 +68,8 @@ def storage_proxy(port: int) -> Iterator[StorageProxy]:
                 proxy.admit(query["blockid"][0])
             headers = [(name, value) for name, value in self.headers.items() if name.lower() not in HOP]
             answer = proxy.http.request(self.command, self.path, content=body, headers=headers)
+            if proxy.loses(self.command):
+                answer = httpx.Response(503)
             self.send_response(answer.status_code)
             for name, value in answer.headers.items():
                 if name.lower() not in {*HOP, "content-length"}:

@@ -17,6 +17,8 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -24,6 +26,7 @@ import httpcore
 
 from shared.errors import InvalidPayload
 from shared.ports import Sent
+from shared.providers.excerpt import excerpt
 from shared.providers.retry_after import retry_after
 
 log = logging.getLogger(__name__)
@@ -92,13 +95,14 @@ class HttpSender:
 
     def post(self, url: str, body: bytes, headers: dict[str, str], *, timeout: float) -> Sent:
         """Sends once. A status counts as soon as it is there, whatever then becomes of the body."""
+        started = time.monotonic()
         try:
             parts = self._parse(url)
         except InvalidPayload:
             return Sent(None, "blocked_address")
-        sent = self._send(parts, body, headers, _Deadline(timeout))
+        sent = self._send(parts, body, headers, _Deadline(started + timeout))
         log.debug("posted to %s://%s: %s", parts.scheme, parts.hostname, sent.failure or sent.status_code)
-        return sent
+        return replace(sent, seconds=time.monotonic() - started)
 
     def _send(self, parts: SplitResult, body: bytes, headers: dict[str, str], deadline: _Deadline) -> Sent:
         backend = _Pinned(self._resolve, self._allow_private, deadline)
@@ -107,13 +111,11 @@ class HttpSender:
                 httpcore.ConnectionPool(self._context(), network_backend=backend, retries=0) as pool,
                 pool.stream("POST", _url(parts), headers=_headers(parts, headers), content=body) as response,
             ):
-                _drain(response)
-                return Sent(response.status, None, retry_after(_lower(response.headers)))
+                wait = retry_after(_lower(response.headers))
+                return Sent(response.status, None, wait, excerpt(_beginning(response)))
         except _Failed as failed:
             return Sent(None, failed.kind)
-        except httpcore.TimeoutException:
-            return Sent(None, "timeout")
-        except (httpcore.NetworkError, httpcore.ProtocolError, OSError, ValueError):
+        except (httpcore.ProtocolError, ValueError):
             return Sent(None, "connection_error")
 
     def _context(self) -> ssl.SSLContext:
@@ -204,16 +206,13 @@ def _lower(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
-def _drain(response: httpcore.Response) -> None:
-    """Reads a little, so that a receiver can finish its sentence; what goes wrong here changes nothing."""
-    size = 0
-    try:
+def _beginning(response: httpcore.Response) -> bytes:
+    """The body, as far as it may be read; what goes wrong here changes nothing."""
+    body = bytearray()
+    with suppress(_Failed, httpcore.ProtocolError):
         for part in response.iter_stream():
-            size += len(part)
-            if size >= MAX_RESPONSE:
-                return
-    except (_Failed, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
-        return
+            body += part
+    return bytes(body)
 
 
 class _Failed(Exception):
@@ -223,8 +222,9 @@ class _Failed(Exception):
 
 
 class _Deadline:
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+    def __init__(self, end: float) -> None:
+        """`end`: by the monotonic clock."""
+        self._end = end
 
     def left(self) -> float:
         """Seconds, more than 0. Raises _Failed when there are none."""
@@ -241,7 +241,6 @@ class _Pinned(httpcore.NetworkBackend):
         self._resolve = resolve
         self._allow_private = allow_private
         self._deadline = deadline
-        self._sockets = httpcore.SyncBackend()
 
     def connect_tcp(
         self,
@@ -261,43 +260,77 @@ class _Pinned(httpcore.NetworkBackend):
         failure: Failure = "dns_error"
         for rest, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
-                stream = self._sockets.connect_tcp(str(address), port, self._deadline.left() / rest)
-                return _Timed(stream, self._deadline)
-            except httpcore.ConnectTimeout:
+                connection = socket.create_connection((str(address), port), self._deadline.left() / rest)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return _Stream(connection, self._deadline)
+            except TimeoutError:
                 failure = "timeout"
-            except httpcore.ConnectError as error:
-                refused = isinstance(error.__cause__ or error.__context__, ConnectionRefusedError)
-                failure = "connection_refused" if refused else "connection_error"
+            except ConnectionRefusedError:
+                failure = "connection_refused"
+            except OSError:
+                failure = "connection_error"
         raise _Failed(failure)
 
 
-class _Timed(httpcore.NetworkStream):
-    """A stream whose every operation has only what is left of the deadline."""
+class _Stream(httpcore.NetworkStream):
+    """A connection that reads MAX_RESPONSE bytes at most, headers included.
 
-    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
-        self._stream = stream
+    Every operation has only what is left of the deadline: a timeout of its own would begin anew with every
+    byte that arrives.
+    """
+
+    def __init__(self, connection: socket.socket, deadline: _Deadline) -> None:
+        self._connection = connection
         self._deadline = deadline
+        self._unread = MAX_RESPONSE
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._deadline.left())
+        if not self._unread:
+            raise _Failed("connection_error")
+        try:
+            self._connection.settimeout(self._deadline.left())
+            data = self._connection.recv(min(max_bytes, self._unread))
+        except TimeoutError:
+            raise _Failed("timeout") from None
+        except OSError:
+            raise _Failed("connection_error") from None
+        self._unread -= len(data)
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._deadline.left())
+        """Raises httpcore.WriteError, after which it still looks for an answer: some come early."""
+        rest = memoryview(buffer)
+        try:
+            while rest:
+                self._connection.settimeout(self._deadline.left())
+                rest = rest[self._connection.send(rest) :]
+        except TimeoutError:
+            raise _Failed("timeout") from None
+        except OSError as error:
+            raise httpcore.WriteError from error
 
     def close(self) -> None:
-        self._stream.close()
+        self._connection.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         try:
-            stream = self._stream.start_tls(ssl_context, server_hostname, self._deadline.left())
-        except httpcore.ConnectError as error:
-            raise _Failed("tls_error") from error
-        return _Timed(stream, self._deadline)
+            self._connection.settimeout(self._deadline.left())
+            secured = ssl_context.wrap_socket(self._connection, server_hostname=server_hostname)
+            return _Stream(secured, self._deadline)
+        except TimeoutError:
+            failure: Failure = "timeout"
+        except (OSError, ValueError):
+            failure = "tls_error"
+        self.close()
+        raise _Failed(failure)
 
     def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+        """Asked by httpcore for the protocol that TLS agreed on."""
+        if info == "ssl_object" and isinstance(self._connection, ssl.SSLSocket):
+            return self._connection
+        return None
 
 
 def _resolved(resolve: Callable[..., Any], host: str, port: int, deadline: _Deadline) -> list[Address]:

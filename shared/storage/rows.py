@@ -12,7 +12,7 @@ from shared.errors import InvalidPayload
 END: Final = "~"
 """Sorts after every character that our row keys use."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_LISTED = re.compile(rf"\d{{18}}\|{_NAME.pattern}")
+_LISTED = re.compile(rf"[0-9]{{18}}\|{_NAME.pattern}")
 
 
 def legal(name: str) -> bool:

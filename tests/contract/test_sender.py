@@ -135,7 +135,7 @@ class TestDelivery:
         sent = LOCAL.post(
             receiver.url("/in?x=1%20y"), b'{"a": 1}', {"Content-Type": "application/json"}, timeout=10
         )
-        assert sent == Sent(200, None, 17)
+        assert sent == Sent(200, None, 17, "ok")
         ((path, headers, body),) = receiver.seen
         assert (path, body) == ("/in?x=1%20y", b'{"a": 1}')
         assert headers["Content-Type"] == "application/json"
@@ -144,7 +144,7 @@ class TestDelivery:
     @pytest.mark.parametrize("status", [202, 404, 410, 429, 500, 503])
     def test_status_is_told(self, receiver: Receiver, status: int) -> None:
         sent = post(LOCAL, receiver.url(f"/status/{status}"))
-        assert sent == Sent(status, None, 17)
+        assert sent == Sent(status, None, 17, "ok")
         assert sent.ok is (status == 202)
 
     def test_redirects_are_not_followed(self, receiver: Receiver) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from shared import dead_letters, maintenance, runner
+from shared.cancellation import cancel
 from shared.deletion import clean_up, delete_document
 from shared.documents import Document
 from shared.errors import DocumentCorrupt, IndexUnavailable, StorageUnavailable
@@ -158,9 +159,7 @@ def test_results_of_lost_attempts_go_a_day_after_the_end(services: MemoryService
 def test_checkpoints_of_a_finished_task_go(services: MemoryServices, end: str) -> None:
     task = submitted(services, "doc-1", errors=["DocumentCorrupt"] if end == "failed" else [])
     if end == "cancelled":
-        row = services.tasks.get("acme", task.task_id)
-        assert row is not None
-        services.tasks.save(row, row.task.to(TaskStatus.CANCELLED, utc_now()))
+        cancel(services, "acme", task.task_id)
     else:
         run_next(services)
     assert now_of(services, task).status == end

@@ -21,19 +21,21 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from shared import delivery, maintenance, runner, signing
+from shared import delivery, maintenance, runner, signing, webhooks
 from shared.cancellation import cancel
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.messages import from_wire
 from shared.names import DELIVERIES_QUEUE, poison_queue
-from shared.ports import Row
+from shared.ports import Row, Sent, Stored
 from shared.submission import Submission, submit
 from shared.tasks import FINAL, Task, TaskStatus, utc_now
+from shared.webhooks import Wish
 from tests.services import memory_services, registered
 
 CLIENT, QUEUE = "acme", "acme-tasks"
 POISON = poison_queue(QUEUE)
 URL = "https://example.com/hook"
+OTHER_URL = "https://other.example.com/hook"
 MAX_ATTEMPTS = 3
 MAX_DEQUEUE = 5
 LEASE_SECONDS = 0.9
@@ -71,6 +73,8 @@ SCRIPTS = st.sampled_from(
     )
 )
 
+ANSWERS = st.sampled_from(([], [], [Sent(500)], [Sent(None, "timeout")]))
+
 
 class Plan:
     """Counts the calls of all stores, and strikes once."""
@@ -78,6 +82,7 @@ class Plan:
     def __init__(self) -> None:
         self._fault: Fault | None = None
         self._calls = 0
+        self._dead = False
         self.meanwhile: Callable[[str], None] = lambda _: None
 
     @contextmanager
@@ -86,17 +91,20 @@ class Plan:
         try:
             yield
         finally:
-            self._fault = None
+            self._fault, self._dead = None, False
 
     def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
             return method(
                 *args, **kwargs
             )  # a heartbeat: it comes when it likes, and must not shift the count
+        if self._dead:
+            raise Killed  # who is dead does not tidy up
         self._calls += 1
         if self._fault is None or self._calls != self._fault.call:
             return method(*args, **kwargs)
         kind, self._fault = self._fault.kind, None
+        self._dead = kind.startswith("killed")
         if kind in {"outage", "killed before"}:
             raise StorageUnavailable if kind == "outage" else Killed
         if kind in {"overtaken", "doubled"}:
@@ -132,15 +140,22 @@ class Protocol(RuleBasedStateMachine):
         self.registration = registered("scripted", "tests.scripted")
         self.registration.__enter__()
         self.stores = memory_services(
-            {"TASK_MAX_ATTEMPTS": str(MAX_ATTEMPTS), "WEBHOOK_RETRY_SECONDS": "0,0,0,0"}
+            {
+                "TASK_MAX_ATTEMPTS": str(MAX_ATTEMPTS),
+                "WEBHOOK_RETRY_SECONDS": ",".join("0" * 40),
+                "WEBHOOK_COOLDOWN_SECONDS": "0",
+            }
         )
         self.stores.settings = self.stores.settings.model_copy(update={"task_lease_seconds": LEASE_SECONDS})
         signing.client_secret(self.stores, CLIENT)
         self.plan = Plan()
         self.plan.meanwhile = self._others_go_on
-        names = ("tasks", "queues", "blobs", "dead_letters", "secrets")
+        self.webhook, _ = webhooks.create(self.stores, CLIENT, Wish(url=OTHER_URL, event_types=("task.*",)))
+        names = ("tasks", "queues", "blobs", "dead_letters", "secrets", "receivers", "deliveries")
         broken: dict[str, Any] = {name: Faulty(getattr(self.stores, name), self.plan) for name in names}
         self.services = replace(self.stores, **broken)
+        subscriptions: Any = Faulty(self.stores.subscriptions, self.plan)
+        self.services.subscriptions = subscriptions
         self.accepted: set[str] = set()
         self.messages: list[bytes] = []
         self.history: dict[str, list[Task]] = {}
@@ -198,10 +213,12 @@ class Protocol(RuleBasedStateMachine):
         with self._struck(fault):
             self._work()
 
-    @rule(fault=FAULTS)
-    def a_webhook_is_delivered(self, fault: Fault | None) -> None:
+    @rule(fault=FAULTS, answers=ANSWERS)
+    def a_webhook_is_delivered(self, fault: Fault | None, answers: list[Sent]) -> None:
+        self.stores.sender.answers = list(answers)
         with self._struck(fault):
             self._deliver()
+        self.stores.sender.answers = []
 
     @rule(fault=FAULTS)
     def the_sweep_comes(self, fault: Fault | None) -> None:
@@ -241,6 +258,9 @@ class Protocol(RuleBasedStateMachine):
             for message in lying:
                 message.visible_at = 0.0
         self.stores.blobs._locks.clear()
+        receivers = self.stores.receivers._rows._rows
+        for name, held in receivers.items():
+            receivers[name] = Stored(held.value.released(), held.etag)
 
     def _others_go_on(self, kind: str) -> None:
         """While somebody is stopped in the middle of a step: leases run out, or its message comes
@@ -354,14 +374,29 @@ class Protocol(RuleBasedStateMachine):
         if task.status is TaskStatus.FAILED:
             assert task.error is not None
         assert task.webhook is not None and task.webhook.status == "delivered"
-        sent = [
-            (headers["webhook-id"], json.loads(body))
-            for _, body, headers in self.stores.sender.sent
-            if json.loads(body)["data"]["task_id"] == task.task_id
-        ]
+        sent = self._sent(URL, task)
         assert sent
-        assert {webhook_id for webhook_id, _ in sent} == {sent[0][0]}
+        assert {name for name, _ in sent} == {sent[0][0]}
         assert all(told["type"] == f"task.{task.status}" for _, told in sent)
+        self._webhook_was_told(task)
+
+    def _webhook_was_told(self, task: Task) -> None:
+        """Of every event of the task, each under an id of its own; and the log says so."""
+        sent = self._sent(OTHER_URL, task)
+        events = {(name, told["data"]["sequence"]) for name, told in sent}
+        assert sorted(sequence for _, sequence in events) == list(range(1, task.sequence + 1))
+        assert len({name for name, _ in events}) == task.sequence
+        log = self.stores.deliveries.of_task(CLIENT, task.task_id, limit=200).items
+        assert len(log) == task.sequence + 1
+        assert {delivery.status for delivery in log} == {"delivered"}
+
+    def _sent(self, url: str, task: Task) -> list[tuple[str, dict[str, Any]]]:
+        found = [(headers, json.loads(body)) for to, body, headers in self.stores.sender.sent if to == url]
+        return [
+            (headers["webhook-id"], told)
+            for headers, told in found
+            if told["data"]["task_id"] == task.task_id
+        ]
 
 
 Protocol.TestCase.settings = settings(

@@ -383,9 +383,11 @@ class TestResubmission:
         assert first.retried_at is not None and second.retried_at is None
         told = services.queues.receive(DELIVERIES_QUEUE)
         messages = [DeliveryMessage.decode(from_wire(received.text)) for received in told]
-        assert len({message.webhook_id for message in messages}) == len(messages) == 2
-        assert [json.loads(message.body)["type"] for message in messages] == ["task.failed"] * 2
-        assert messages[0].sequence < messages[1].sequence
+        assert len({message.delivery_id for message in messages}) == len(messages) == 2
+        found = [services.deliveries.get("acme", message.delivery_id) for message in messages]
+        records = [stored.value for stored in found if stored]
+        assert [record.type for record in records] == ["task.failed"] * 2
+        assert records[0].sequence < records[1].sequence
 
     def test_a_cancelled_task_runs_again(self, services: MemoryServices) -> None:
         task = given(services)
@@ -636,7 +638,7 @@ def test_a_webhook_goes_out_after_its_row_and_verifies(services: MemoryServices)
 
 
 def test_a_delivery_that_fails_is_repeated_under_the_same_id_and_then_given_up() -> None:
-    services = memory_services({"WEBHOOK_RETRY_SECONDS": "0,0"})
+    services = memory_services({"WEBHOOK_RETRY_SECONDS": "0,0", "WEBHOOK_COOLDOWN_SECONDS": "0"})
     services.sender.answers = [Sent(500), Sent(None, "timeout"), Sent(302)]
     task = given(services, webhook_url=URL)
     run_next(services)
@@ -680,8 +682,9 @@ def test_the_sweep_sends_events_that_were_left_in_a_row(services: MemoryServices
     services.tasks.save(running, running.task.to(TaskStatus.SUCCEEDED, utc_now(), check_at=utc_now()))
     maintenance.sweep(services)
     maintenance.sweep(services)
-    (delivery,) = services.queues.receive(DELIVERIES_QUEUE)
-    assert DeliveryMessage.decode(from_wire(delivery.text)).task_id == task.task_id
+    (told,) = services.queues.receive(DELIVERIES_QUEUE)
+    stored = services.deliveries.get("acme", DeliveryMessage.decode(from_wire(told.text)).delivery_id)
+    assert stored is not None and stored.value.task_id == task.task_id
     assert not now_of(services, task).needs_attention
     run_message(services, received)
     assert services.queues.depth(DELIVERIES_QUEUE) == 1

@@ -81,6 +81,13 @@ def test_secrets_sign_for_a_day_after_they_were_replaced() -> None:
     assert keyring.rotated("d", NOW + 30 * HOUR).signing(NOW + 30 * HOUR) == ("d", "c")
 
 
+def test_however_often_somebody_rotates_the_header_stays_short() -> None:
+    keyring = Keyring(ciphertext="0")
+    for number in range(1, 9):
+        keyring = keyring.rotated(str(number), NOW)
+    assert keyring.signing(NOW) == ("8", "7", "6", "5", "4")
+
+
 def test_a_secret_that_got_out_is_replaced_at_once() -> None:
     keyring = Keyring(ciphertext="a").rotated("b", NOW).rotated("c", NOW, timedelta(0))
     assert keyring.signing(NOW) == ("c",)

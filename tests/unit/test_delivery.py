@@ -1,0 +1,441 @@
+"""Deliveries in memory: who is told, when it is tried again, what is written down, who is left alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from standardwebhooks.webhooks import Webhook as Verifier
+
+from shared import delivery, gate, maintenance, redelivery, webhooks
+from shared.cancellation import cancel
+from shared.deliveries import KEPT, Delivery
+from shared.errors import Conflict, InvalidPayload, NotFound, StorageUnavailable, Unavailable
+from shared.messages import DeliveryMessage, from_wire
+from shared.names import DELIVERIES_QUEUE, poison_queue
+from shared.ports import Sent
+from shared.submission import Submission, submit
+from shared.subscriptions import EVENT_TYPES, Receiver, Subscription
+from shared.tasks import Task, utc_now
+from shared.webhooks import Wish
+from tests.services import MemoryServices, memory_services, registered
+
+URL = "https://hooks.example.com/in?token=hidden"
+REFUSED = Sent(None, "connection_refused")
+
+
+@pytest.fixture
+def services() -> Iterator[MemoryServices]:
+    with registered("scripted", "tests.scripted"):
+        yield memory_services({"WEBHOOK_RETRY_SECONDS": "0,0,0", "WEBHOOK_COOLDOWN_SECONDS": "60"})
+
+
+def made(services: MemoryServices, *types: str, **wish: object) -> tuple[Subscription, str]:
+    return webhooks.create(services, "acme", Wish(url=URL, event_types=types or None, **wish))  # type: ignore[arg-type]
+
+
+def cancelled(services: MemoryServices, webhook_url: str | None = None) -> Task:
+    """A task with two events, queued and cancelled, that cost nothing."""
+    task = submit(services, "acme", Submission("scripted", {}, webhook_url)).task
+    return cancel(services, "acme", task.task_id)
+
+
+def due(services: MemoryServices) -> list[DeliveryMessage]:
+    """Takes all visible messages."""
+    found = []
+    for received in services.queues.receive(DELIVERIES_QUEUE, 32):
+        found.append(DeliveryMessage.decode(from_wire(received.text)))
+        services.queues.delete(DELIVERIES_QUEUE, received)
+    return found
+
+
+def send(services: MemoryServices, *answers: Sent) -> None:
+    """Works on what is visible, and on what becomes so without delay."""
+    services.sender.answers = list(answers)
+    while messages := due(services):
+        for message in messages:
+            delivery.deliver(services, message.encode())
+
+
+def log_of(services: MemoryServices, webhook: Subscription) -> list[Delivery]:
+    """Oldest first."""
+    return services.deliveries.of_webhook("acme", webhook.webhook_id, limit=200).items[::-1]
+
+
+def receiver(services: MemoryServices, key: str) -> Receiver:
+    stored = services.receivers.get("acme", key)
+    assert stored is not None
+    return stored.value
+
+
+class TestWhoIsTold:
+    def test_everybody_who_wants_it_by_an_id_and_a_secret_of_their_own(
+        self, services: MemoryServices
+    ) -> None:
+        all_of_it, first = made(services, "task.*")
+        end, second = made(services)
+        task = cancelled(services, URL)
+        send(services)
+        sent = [(headers, body) for _, body, headers in services.sender.sent]
+        assert len({headers["webhook-id"] for headers, _ in sent}) == len(sent) == 4
+        told = {headers["webhook-id"]: (headers, body) for headers, body in sent}
+        for webhook, secret, types in (
+            (all_of_it, first, ["task.queued", "task.cancelled"]),
+            (end, second, ["task.cancelled"]),
+        ):
+            log = log_of(services, webhook)
+            assert [one.type for one in log] == types
+            for one in log:
+                headers, body = told[one.delivery_id]
+                event = Verifier(secret).verify(body, headers)
+                assert (event["type"], event["data"]["task_id"]) == (one.type, task.task_id)
+        assert len(services.deliveries.of_task("acme", task.task_id).items) == 4
+
+    def test_nothing_of_before_and_nothing_of_another_client(self, services: MemoryServices) -> None:
+        cancelled(services)
+        webhook, _ = made(services, "*")
+        submit(services, "beta", Submission("scripted", {}))
+        send(services)
+        assert services.sender.sent == [] and log_of(services, webhook) == []
+
+    def test_a_client_without_webhooks_costs_no_second_write(self, services: MemoryServices) -> None:
+        task = cancelled(services)
+        assert not task.has_outbox and due(services) == []
+
+    def test_one_that_is_disabled_is_not_told_but_can_have_it_later(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        webhooks.change(services, "acme", webhook.webhook_id, Wish(enabled=False))
+        cancelled(services)
+        send(services)
+        (one,) = log_of(services, webhook)
+        assert (one.status, one.reason, one.attempts) == ("failed", "webhook_disabled", ())
+        assert services.sender.sent == []
+
+    def test_a_second_flush_tells_nobody_twice(self, services: MemoryServices) -> None:
+        made(services)
+        task = submit(services, "acme", Submission("scripted", {})).task
+        queues, failures = services.queues, [StorageUnavailable(), None]
+        put = queues.put
+
+        def broken(queue: str, body: bytes, *, delay: float = 0) -> None:
+            put(queue, body, delay=delay)
+            failure = failures.pop(0) if queue == DELIVERIES_QUEUE and failures else None
+            if failure:
+                raise failure
+
+        queues.put = broken  # type: ignore[method-assign]
+        assert cancel(services, "acme", task.task_id).has_outbox
+        row = services.tasks.get("acme", task.task_id)
+        assert row is not None
+        services.tasks.save(row, row.task.model_copy(update={"check_at": utc_now()}))
+        maintenance.sweep(services)
+        send(services)
+        assert len(services.sender.sent) == 1
+
+
+class TestAttempts:
+    def test_each_is_written_down(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        send(services, Sent(500, excerpt="oh no", seconds=0.25), REFUSED, Sent(204, seconds=0.01))
+        (one,) = log_of(services, webhook)
+        assert (one.status, one.made, one.next_attempt_at) == ("delivered", 3, None)
+        assert [(try_.attempt, try_.status_code, try_.failure) for try_ in one.attempts] == [
+            (1, 500, "http_status"),
+            (2, None, "connection_refused"),
+            (3, 204, None),
+        ]
+        assert (one.attempts[0].response, one.attempts[0].duration_ms) == ("oh no", 250)
+        assert len({headers["webhook-id"] for _, _, headers in services.sender.sent}) == 1
+
+    def test_after_the_last_it_has_failed(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        send(services, *[Sent(302)] * 4)
+        (one,) = log_of(services, webhook)
+        assert (one.status, one.reason, one.made) == ("failed", "out_of_attempts", 4)
+
+    def test_one_that_was_made_is_not_made_again(self, services: MemoryServices) -> None:
+        made(services)
+        cancelled(services)
+        (message,) = due(services)
+        for _ in range(3):
+            delivery.deliver(services, message.encode())
+        assert len(services.sender.sent) == 1
+
+    def test_who_dies_before_the_record_sends_it_again_under_the_same_id(
+        self, services: MemoryServices
+    ) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        (message,) = due(services)
+        save = services.deliveries.save
+        services.deliveries.save = _out_of_reach  # type: ignore[method-assign,assignment]
+        with pytest.raises(StorageUnavailable):
+            delivery.deliver(services, message.encode())
+        services.deliveries.save = save  # type: ignore[method-assign]
+        delivery.deliver(services, message.encode())
+        assert len({headers["webhook-id"] for _, _, headers in services.sender.sent}) == 1
+        assert len(services.sender.sent) == 2
+        assert log_of(services, webhook)[0].status == "delivered"
+
+    def test_a_webhook_that_went_away_meanwhile(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        task = cancelled(services)
+        webhooks.remove(services, "acme", webhook.webhook_id)
+        send(services)
+        (one,) = services.deliveries.of_task("acme", task.task_id).items
+        assert (one.status, one.reason) == ("failed", "webhook_deleted")
+        assert services.sender.sent == []
+
+    def test_what_cannot_be_signed_is_tried_again_and_is_not_the_receivers_fault(
+        self, services: MemoryServices
+    ) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        key, services.settings = services.settings, memory_services({"SECRETS_KEY": "x" * 43 + "="}).settings
+        (message,) = due(services)
+        delivery.deliver(services, message.encode())
+        services.settings = key
+        assert receiver(services, webhook.webhook_id).failing_since is None
+        (one,) = log_of(services, webhook)
+        assert (one.status, one.attempts[0].failure) == ("pending", "signing_failed")
+
+    def test_a_message_that_is_not_ours_is_dropped(self, services: MemoryServices) -> None:
+        for body in (b"{", b"{}", b'{"client_id": "acme", "delivery_id": "msg_none", "receiver": "wh-none"}'):
+            delivery.deliver(services, body)
+        assert services.sender.sent == []
+
+    def test_what_the_host_gave_up_goes_on(self, services: MemoryServices) -> None:
+        made(services)
+        cancelled(services)
+        (message,) = due(services)
+        services.queues.put(poison_queue(DELIVERIES_QUEUE), message.encode())
+        maintenance.sweep(services)
+        assert services.queues.depth(DELIVERIES_QUEUE) == 1
+        assert services.queues.depth(poison_queue(DELIVERIES_QUEUE)) == 0
+
+
+def _out_of_reach(*_: object, **__: object) -> None:
+    raise StorageUnavailable
+
+
+class TestReceivers:
+    def test_one_that_did_not_answer_is_left_alone(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        for _ in range(5):
+            cancelled(services)
+        send(services, Sent(None, "timeout"))
+        assert len(services.sender.sent) == 1
+        assert services.queues.depth(DELIVERIES_QUEUE) == 5
+        assert receiver(services, webhook.webhook_id).timeouts == 1
+        assert [one.made for one in log_of(services, webhook)].count(0) == 4  # put off is no attempt
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_one_that_asks_for_it_is_left_alone(self, services: MemoryServices, status: int) -> None:
+        webhook, _ = made(services)
+        for _ in range(3):
+            cancelled(services)
+        send(services, Sent(status, retry_after=120))
+        assert len(services.sender.sent) == 1
+        cooling = receiver(services, webhook.webhook_id).cooling_until
+        assert cooling is not None and cooling - utc_now() > timedelta(seconds=110)
+        (tried,) = [one for one in log_of(services, webhook) if one.made]
+        assert tried.next_attempt_at is not None
+        assert tried.next_attempt_at - utc_now() > timedelta(seconds=110)
+
+    def test_a_wish_with_any_other_answer_is_not_heeded(self, services: MemoryServices) -> None:
+        made(services)
+        cancelled(services)
+        send(services, Sent(500, retry_after=120))
+        assert len(services.sender.sent) == 2
+
+    def test_one_at_a_time(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        held = gate.take(services, "acme", webhook.webhook_id)
+        send(services)
+        assert services.sender.sent == [] and services.queues.depth(DELIVERIES_QUEUE) == 1
+        gate.release(services, "acme", held, lambda fared: fared)
+        held = gate.take(services, "acme", webhook.webhook_id)
+        assert held.value.held(utc_now())
+
+    def test_a_hold_of_a_worker_that_died_ends(self, services: MemoryServices) -> None:
+        held = gate.take(services, "acme", "wh-1")
+        services.receivers.save("acme", held, held.value.taken("dead", utc_now() - timedelta(minutes=5), 30))
+        assert gate.take(services, "acme", "wh-1").value.holder != "dead"
+
+    def test_the_others_are_told_meanwhile(self, services: MemoryServices) -> None:
+        slow, _ = made(services)
+        gate.take(services, "acme", slow.webhook_id)
+        quick, _ = made(services)
+        cancelled(services)
+        send(services)
+        assert [one.status for one in log_of(services, quick)] == ["delivered"]
+        assert [one.status for one in log_of(services, slow)] == ["pending"]
+
+
+class TestFailing:
+    def test_it_is_warned_of_and_then_disabled(
+        self, services: MemoryServices, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        webhook, _ = made(services)
+        name, allowed = webhook.webhook_id, services.settings.webhook_disable_after_seconds
+        levels = []
+        for share in (0.4, 0.51, 0.6, 0.72, 0.95, 1.01):
+            cancelled(services)
+            stored = services.receivers.get("acme", name)
+            since = utc_now() - timedelta(seconds=allowed * share)
+            before = stored.value if stored else Receiver(key=name)
+            services.receivers.save("acme", stored, before.model_copy(update={"failing_since": since}))
+            (message,) = due(services)
+            services.sender.answers = [REFUSED]
+            delivery.deliver(services, message.encode())
+            due(services)
+            levels.append(receiver(services, name).warning)
+        assert levels == [0, 50, 50, 70, 90, 90]
+        after = webhooks.find(services, "acme", name)
+        assert (after.enabled, after.disabled_reason) == (False, "failing")
+        warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert [line for line in warned if "nothing but fail" in line and name in line]
+
+    def test_gone_disables_at_once(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        cancelled(services)
+        send(services, Sent(410))
+        assert webhooks.find(services, "acme", webhook.webhook_id).disabled_reason == "gone"
+        assert [one.reason for one in log_of(services, webhook)] == ["gone", "webhook_disabled"]
+        assert len(services.sender.sent) == 1
+
+    def test_enabled_again_everything_comes_back(self, services: MemoryServices) -> None:
+        webhook, _ = made(services, "task.*")
+        start = utc_now()
+        cancelled(services)
+        send(services, Sent(410))
+        cancelled(services)
+        with pytest.raises(Conflict, match="enabled"):
+            redelivery.recover(services, "acme", webhook.webhook_id, start)
+        after = webhooks.change(services, "acme", webhook.webhook_id, Wish(enabled=True))
+        assert (after.enabled, after.disabled_reason, after.disabled_at) == (True, None, None)
+        recovery = redelivery.recover(services, "acme", webhook.webhook_id, start)
+        assert (recovery.recovered, recovery.complete) == (4, True)
+        send(services)
+        assert {one.status for one in log_of(services, webhook)} == {"delivered"}
+        assert redelivery.recover(services, "acme", webhook.webhook_id, start).recovered == 0
+
+
+class TestAgain:
+    def test_a_delivery_that_was_made_goes_out_once_more_under_its_id(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        send(services)
+        (one,) = log_of(services, webhook)
+        assert redelivery.redeliver(services, "acme", one.delivery_id).status == "pending"
+        send(services)
+        (after,) = log_of(services, webhook)
+        assert (after.status, after.made) == ("delivered", 2)
+        assert len({headers["webhook-id"] for _, _, headers in services.sender.sent}) == 1
+
+    def test_with_the_whole_schedule_before_it(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        send(services, *[REFUSED] * 4)
+        redelivery.redeliver(services, "acme", log_of(services, webhook)[0].delivery_id)
+        send(services, *[REFUSED] * 4)
+        assert (log_of(services, webhook)[0].made, log_of(services, webhook)[0].status) == (8, "failed")
+
+    def test_who_dies_before_the_record_says_so_sends_it_all_the_same(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        send(services, *[REFUSED] * 4)
+        save = services.deliveries.save
+        services.deliveries.save = _out_of_reach  # type: ignore[method-assign,assignment]
+        with pytest.raises(StorageUnavailable):
+            redelivery.redeliver(services, "acme", log_of(services, webhook)[0].delivery_id)
+        services.deliveries.save = save  # type: ignore[method-assign]
+        send(services)
+        assert log_of(services, webhook)[0].status == "delivered"
+
+    def test_of_another_client_there_is_none(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        with pytest.raises(NotFound):
+            redelivery.redeliver(services, "beta", log_of(services, webhook)[0].delivery_id)
+        with pytest.raises(NotFound):
+            redelivery.recover(services, "beta", webhook.webhook_id, utc_now())
+        with pytest.raises(NotFound):
+            redelivery.example(services, "beta", webhook.webhook_id)
+
+    @pytest.mark.parametrize(
+        "event_type",
+        [None, *EVENT_TYPES],
+    )
+    def test_an_example_has_the_form_of_the_real_thing_and_says_what_it_is(
+        self, services: MemoryServices, event_type: str | None
+    ) -> None:
+        webhook, secret = made(services)
+        example = redelivery.example(services, "acme", webhook.webhook_id, event_type)
+        send(services)
+        ((_, body, headers),) = services.sender.sent
+        event = Verifier(secret).verify(body, headers)
+        cancelled(services)
+        send(services)
+        real = json.loads(services.sender.sent[-1][1])
+        assert event["type"] == example.type == (event_type or "task.succeeded")
+        assert event["data"]["example"] is True
+        assert event["data"]["status"] == example.type.removeprefix("task.").replace("started", "running")
+        assert set(event["data"]) - {"example"} == set(real["data"])
+        assert headers["webhook-id"] == example.delivery_id
+
+    def test_an_example_is_tried_once(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        redelivery.example(services, "acme", webhook.webhook_id)
+        send(services, REFUSED)
+        (one,) = log_of(services, webhook)
+        assert (one.status, one.reason, one.made) == ("failed", "out_of_attempts", 1)
+
+    def test_there_is_no_example_of_what_there_is_not(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        with pytest.raises(InvalidPayload, match=r"task\.failed"):
+            redelivery.example(services, "acme", webhook.webhook_id, "task.*")
+
+
+class TestManaging:
+    def test_without_a_key_none_is_made(self) -> None:
+        services = memory_services({"SECRETS_KEY": ""})
+        with pytest.raises(Unavailable, match="SECRETS_KEY"):
+            made(services)
+
+    def test_there_is_a_limit(self, services: MemoryServices, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(webhooks, "MOST", 1)
+        made(services)
+        with pytest.raises(Conflict, match="1 webhooks at most"):
+            made(services)
+
+    def test_a_rotation_signs_with_both(self, services: MemoryServices) -> None:
+        webhook, old = made(services)
+        new = webhooks.rotate(services, "acme", webhook.webhook_id)
+        cancelled(services)
+        send(services)
+        ((_, body, headers),) = services.sender.sent
+        assert len(headers["webhook-signature"].split()) == 2
+        for secret in (old, new):
+            Verifier(secret).verify(body, headers)
+
+    def test_a_change_leaves_the_rest_as_it_is(self, services: MemoryServices) -> None:
+        webhook, _ = made(services, "task.failed", description="a")
+        after = webhooks.change(services, "acme", webhook.webhook_id, Wish(description="b"))
+        assert (after.url, after.event_types, after.description) == (URL, ("task.failed",), "b")
+
+    def test_the_log_of_a_month_ago_goes(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        now = utc_now()
+        maintenance.expire_deliveries(services, "acme", now + KEPT - timedelta(minutes=1), float("inf"))
+        assert len(log_of(services, webhook)) == 1
+        maintenance.expire_deliveries(services, "acme", now + KEPT + timedelta(minutes=1), float("inf"))
+        assert log_of(services, webhook) == []
