@@ -12,9 +12,10 @@ import pytest
 
 from shared import delivery, runner, signing, subscriptions, webhooks
 from shared.deliveries import ATTEMPTS_KEPT, KEPT, LONGEST_RETRY_AFTER, FailureKind, Reason
+from shared.errors import InvalidPayload
 from shared.messages import from_wire
 from shared.names import DELIVERIES_QUEUE
-from shared.providers import outbound
+from shared.providers.outbound import MAX_RESPONSE, HttpSender
 from shared.redelivery import AT_ONCE
 from shared.settings import Settings
 from shared.submission import Submission, submit
@@ -83,8 +84,7 @@ NUMBERS: list[tuple[str, object, object]] = [
     ("kept for 30 days", KEPT, timedelta(days=30)),
     ("at most 1,000", AT_ONCE, 1000),
     ("within 15 seconds", default("webhook_timeout_seconds"), 15),
-    ("at most 64 KiB are read", outbound.MAX_RESPONSE, 64 * 1024),
-    ("at most 2,048 visible ASCII characters", outbound.MAX_URL, 2048),
+    ("at most 64 KiB are read", MAX_RESPONSE, 64 * 1024),
     ("up to a day", LONGEST_RETRY_AFTER, 24 * 3600),
     ("up to an hour", subscriptions.LONGEST_THROTTLE, timedelta(hours=1)),
     ("beside the new one for 24 hours", subscriptions.OVERLAP, timedelta(hours=24)),
@@ -105,6 +105,14 @@ NUMBERS: list[tuple[str, object, object]] = [
 def test_the_numbers_are_those_of_the_code(words: str, actual: object, said: object) -> None:
     assert words in PAGE
     assert actual == said
+
+
+def test_an_address_is_as_long_as_it_says() -> None:
+    assert "at most 2,048 visible ASCII characters" in PAGE
+    sender, url = HttpSender(allow_http=False, allow_private=False), f"https://example.com/{'a' * 2028}"
+    sender.check(url)
+    with pytest.raises(InvalidPayload):
+        sender.check(url + "a")
 
 
 def test_a_secret_is_as_long_as_it_says() -> None:
