@@ -161,6 +161,11 @@ class TestRotation:
             at = NOW + hours * HOUR
             assert signatures(keyring, at) == [by_hand(secret, MESSAGE_ID, at, BODY) for secret in valid]
 
+    def test_five_sign_at_most(self) -> None:
+        keyring, secrets = self.keyrings(*[HOUR] * 7)
+        at = NOW + 8 * HOUR
+        assert signatures(keyring, at) == [by_hand(secret, MESSAGE_ID, at, BODY) for secret in secrets[:5]]
+
     def test_no_overlap_takes_all_old_ones_out_of_force(self) -> None:
         services = memory_services()
         keyring, _ = self.keyrings(timedelta(0))
