@@ -182,7 +182,7 @@ def test_a_secret_is_rotated_without_a_refusal(services: Services, example: Exam
     webhook_id, old = hook(services, example)
     example.start(old)
 
-    new = webhooks.rotate(services, "acme", webhook_id)
+    new = webhooks.rotate(services, "acme", webhook_id).secret
     [told] = of_task(services, services.run())
     assert told.status == "delivered"
     assert len(services.sender.sent[-1][1]["webhook-signature"].split(" ")) == 2

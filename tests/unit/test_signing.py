@@ -190,7 +190,7 @@ class TestRotation:
     def test_of_a_webhook(self) -> None:
         services = memory_services()
         webhook, before = webhooks.create(services, "acme", webhooks.Wish(url="https://example.com/"))
-        after = webhooks.rotate(services, "acme", webhook.webhook_id)
+        after = webhooks.rotate(services, "acme", webhook.webhook_id).secret
         now = utc_now()
         keyring = webhooks.find(services, "acme", webhook.webhook_id).keyring
         expected = [by_hand(secret, MESSAGE_ID, now, BODY) for secret in (after, before)]
@@ -268,6 +268,7 @@ class TestSecrecy:
     def test_what_is_stored_and_shown_of_a_keyring(self) -> None:
         services = memory_services()
         webhook, secret = webhooks.create(services, "acme", webhooks.Wish(url="https://example.com/"))
+        rotation = webhooks.rotate(services, "acme", webhook.webhook_id)
         of_client = signing.client_secret(services, "acme")
         stored = services.secrets.get("acme")
         assert stored is not None
@@ -278,11 +279,11 @@ class TestSecrecy:
             str(stored.value),
             json.dumps(webhooks.shown(webhook, None)),
             repr(services.settings),
+            repr(rotation),
         ]
         for text in shown:
-            assert bare(secret) not in text
-            assert bare(of_client) not in text
-            assert SECRETS_KEY not in text
+            for hidden in (secret, of_client, rotation.secret, SECRETS_KEY):
+                assert bare(hidden) not in text
         assert "keyring" not in webhooks.shown(webhook, None)
         assert "ciphertext" not in shown[4]
 
@@ -290,7 +291,7 @@ class TestSecrecy:
         services = memory_services()
         with caplog.at_level(logging.DEBUG):
             webhook, first = webhooks.create(services, "acme", webhooks.Wish(url="https://example.com/"))
-            second = webhooks.rotate(services, "acme", webhook.webhook_id)
+            second = webhooks.rotate(services, "acme", webhook.webhook_id).secret
             third = signing.rotate_client_secret(services, "acme", utc_now())
             keyring = webhooks.find(services, "acme", webhook.webhook_id).keyring
             signing.headers(services, keyring, MESSAGE_ID, BODY, utc_now())
