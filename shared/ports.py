@@ -549,7 +549,13 @@ class DeliveryStore(Protocol):
         """Newest first; `body` may be empty. Raises InvalidPayload for a cursor that is not ours."""
 
     def of_task(
-        self, client_id: str, task_id: str, *, limit: int = 50, cursor: str | None = None
+        self,
+        client_id: str,
+        task_id: str,
+        *,
+        status: Status | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> Page[Delivery]:
         """The same for one task, whoever is told."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared import webhooks
-from shared.deliveries import Delivery, body_of
+from shared.deliveries import KEPT, Delivery, body_of
 from shared.errors import Conflict, InvalidPayload, NotFound
 from shared.messages import DeliveryMessage
 from shared.names import DELIVERIES_QUEUE
@@ -31,28 +31,35 @@ class Recovery:
     complete: bool
 
 
+def find(services: Services, client_id: str, delivery_id: str) -> Delivery:
+    """Raises NotFound, also for what belongs to another client."""
+    stored = services.deliveries.get(client_id, delivery_id)
+    if stored is None:
+        raise NotFound("There is no delivery of this id.")
+    return stored.value
+
+
 def redeliver(services: Services, client_id: str, delivery_id: str) -> Delivery:
     """The delivery as it is then: pending, unless it was sent already.
 
     Raises NotFound, and Conflict when its webhook is disabled or deleted.
     """
-    stored = services.deliveries.get(client_id, delivery_id)
-    if stored is None:
-        raise NotFound("There is no delivery of this id.")
-    webhook_id = stored.value.webhook_id
-    if webhook_id is not None:
-        _open(services, client_id, webhook_id)
-    return _again(services, client_id, delivery_id) or stored.value
+    delivery = find(services, client_id, delivery_id)
+    if delivery.webhook_id is not None:
+        _open(services, client_id, delivery.webhook_id)
+    return _again(services, client_id, delivery_id) or delivery
 
 
 def recover(services: Services, client_id: str, webhook_id: str, since: datetime) -> Recovery:
     """Everything that failed for good among what happened at `since` or later, the oldest first.
 
+    `since` may be any moment with a time zone: older records than those of KEPT are on their way out.
     Raises NotFound, and Conflict when the webhook is disabled.
     """
     webhooks.find(services, client_id, webhook_id)
     _open(services, client_id, webhook_id)
-    until, done = time.monotonic() + BUDGET_SECONDS, 0
+    until, done, now = time.monotonic() + BUDGET_SECONDS, 0, utc_now()
+    since = min(max(since, now - KEPT), now)
     failed = services.deliveries.failed_since(client_id, webhook_id, since, AT_ONCE + 1)
     for delivery_id in failed[:AT_ONCE]:
         if time.monotonic() > until:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from shared import signing
-from shared.errors import Conflict, NotFound
-from shared.ports import RowChanged, Services
+from shared.errors import Conflict, InvalidPayload, NotFound
+from shared.ports import Page, RowChanged, Services
 from shared.subscriptions import (
     DEFAULT_TYPES,
     OVERLAP,
@@ -25,6 +27,7 @@ from shared.tasks import utc_now
 log = logging.getLogger(__name__)
 MOST = 100
 """Webhooks that one client may have."""
+_PLACE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00\|wh-[0-9a-f]{1,64}")
 
 Change = Callable[[Subscription], Subscription]
 
@@ -37,6 +40,15 @@ class Wish:
     event_types: tuple[str, ...] | None = None
     description: str | None = None
     enabled: bool | None = None
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """`secret`: the new one, which is not shown again. `previous_until`: how long the one before signs too,
+    None when it does not."""
+
+    secret: str = field(repr=False)
+    previous_until: datetime | None
 
 
 def create(services: Services, client_id: str, wish: Wish) -> tuple[Subscription, str]:
@@ -73,8 +85,38 @@ def find(services: Services, client_id: str, webhook_id: str) -> Subscription:
     return stored.value
 
 
+def page(
+    services: Services, client_id: str, *, limit: int = 50, cursor: str | None = None
+) -> Page[Subscription]:
+    """In the order in which they were made. Raises InvalidPayload for a cursor that is not ours."""
+    start = _read_cursor(cursor) if cursor else ""
+    left = [one for one in services.subscriptions.of_client(client_id) if _place(one) > start]
+    return Page(left[:limit], _write_cursor(left[limit - 1]) if len(left) > limit else None)
+
+
+def _place(webhook: Subscription) -> str:
+    """Text that sorts as the list does."""
+    return f"{webhook.created_at.isoformat(timespec='microseconds')}|{webhook.webhook_id}"
+
+
+def _write_cursor(last: Subscription) -> str:
+    return base64.urlsafe_b64encode(_place(last).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> str:
+    try:
+        place = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        place = ""
+    if not _PLACE.fullmatch(place):
+        raise InvalidPayload("The cursor is not one that a list gave.")
+    return place
+
+
 def change(services: Services, client_id: str, webhook_id: str, wish: Wish) -> Subscription:
     """Raises NotFound, InvalidPayload. One that is enabled again begins without a past."""
+    if wish == Wish():
+        return find(services, client_id, webhook_id)
     if wish.url is not None:
         services.sender.check(wish.url)
     types = None if wish.event_types is None else check_types(wish.event_types)
@@ -88,10 +130,10 @@ def change(services: Services, client_id: str, webhook_id: str, wish: Wish) -> S
             return after
         return _enabled(after) if wish.enabled else after.disabled("by_client", now)
 
-    after = _save(services, client_id, webhook_id, changed)
     if wish.enabled or wish.url is not None:
+        # First: one that is enabled with its past would be disabled again by the next failure.
         _forget(services, client_id, webhook_id)
-    return after
+    return _save(services, client_id, webhook_id, changed)
 
 
 def remove(services: Services, client_id: str, webhook_id: str) -> None:
@@ -100,17 +142,17 @@ def remove(services: Services, client_id: str, webhook_id: str) -> None:
         raise NotFound("There is no webhook of this id.")
 
 
-def rotate(services: Services, client_id: str, webhook_id: str, overlap: timedelta = OVERLAP) -> str:
-    """The new secret, which is not shown again. The one before signs too until the overlap is over.
+def rotate(services: Services, client_id: str, webhook_id: str, overlap: timedelta = OVERLAP) -> Rotation:
+    """A new secret. The one before signs too until the overlap is over.
 
     Raises NotFound, Unavailable.
     """
-    made: list[str] = []
+    made: list[Rotation] = []
 
     def rotated(webhook: Subscription) -> Subscription:
         now = utc_now()
         keyring, secret = signing.rotated(services, webhook.keyring, now, overlap)
-        made[:] = [secret]
+        made[:] = [Rotation(secret, keyring.retired[0].until if keyring.retired else None)]
         return webhook.model_copy(update={"keyring": keyring, "updated_at": now})
 
     _save(services, client_id, webhook_id, rotated)

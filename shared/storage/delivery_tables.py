@@ -90,9 +90,15 @@ class AzureDeliveryStore:
         return self._page(client_id, "E", webhook_id, status, limit, cursor)
 
     def of_task(
-        self, client_id: str, task_id: str, *, limit: int = 50, cursor: str | None = None
+        self,
+        client_id: str,
+        task_id: str,
+        *,
+        status: Status | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> Page[Delivery]:
-        return self._page(client_id, "T", task_id, None, limit, cursor)
+        return self._page(client_id, "T", task_id, status, limit, cursor)
 
     def _page(
         self, client_id: str, kind: str, owner: str, status: Status | None, limit: int, cursor: str | None

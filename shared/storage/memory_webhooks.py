@@ -148,10 +148,17 @@ class MemoryDeliveryStore:
         return _page(f"E|{webhook_id}|", wanted, limit, cursor)
 
     def of_task(
-        self, client_id: str, task_id: str, *, limit: int = 50, cursor: str | None = None
+        self,
+        client_id: str,
+        task_id: str,
+        *,
+        status: Status | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
     ) -> Page[Delivery]:
         found = [one for one in self._rows.of_client(client_id) if one.task_id == task_id]
-        return _page(f"T|{task_id}|", found, limit, cursor)
+        wanted = [one for one in found if status in {None, one.status}]
+        return _page(f"T|{task_id}|", wanted, limit, cursor)
 
     def failed_since(self, client_id: str, webhook_id: str, since: datetime, limit: int) -> list[str]:
         failed = [

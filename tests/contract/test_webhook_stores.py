@@ -350,6 +350,8 @@ class TestDeliveries:
             ["msg_2", "msg_0"],
         ]
         assert all_pages(partial(of_status, status="delivered"), 3) == [[]]
+        of_task = partial(stores.deliveries.of_task, client, "task-1", status="failed")
+        assert all_pages(of_task, 3) == [["msg_7", "msg_5", "msg_3"], ["msg_1"]]
 
     def test_what_changes_between_pages_is_shown_as_it_is(self, stores: Stores, client: str) -> None:
         added = [stores.deliveries.add(delivery(client, number)) for number in range(4)]

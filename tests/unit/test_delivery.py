@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
@@ -391,6 +391,17 @@ class TestAgain:
         assert set(event["data"]) - {"example"} == set(real["data"])
         assert headers["webhook-id"] == example.delivery_id
 
+    @pytest.mark.parametrize(
+        ("moment", "count"), [("0001-01-01T00:00+14:00", 1), ("9999-12-31T23:59-14:00", 0)]
+    )
+    def test_any_moment_will_do(self, services: MemoryServices, moment: str, count: int) -> None:
+        """Also those that have none in UTC."""
+        webhook, _ = made(services)
+        cancelled(services)
+        send(services, *[REFUSED] * 4)
+        made_again = redelivery.recover(services, "acme", webhook.webhook_id, datetime.fromisoformat(moment))
+        assert (made_again.recovered, made_again.complete) == (count, True)
+
     def test_an_example_is_tried_once(self, services: MemoryServices) -> None:
         webhook, _ = made(services)
         redelivery.example(services, "acme", webhook.webhook_id)
@@ -418,13 +429,57 @@ class TestManaging:
 
     def test_a_rotation_signs_with_both(self, services: MemoryServices) -> None:
         webhook, old = made(services)
-        new = webhooks.rotate(services, "acme", webhook.webhook_id)
+        new = webhooks.rotate(services, "acme", webhook.webhook_id).secret
         cancelled(services)
         send(services)
         ((_, body, headers),) = services.sender.sent
         assert len(headers["webhook-signature"].split()) == 2
         for secret in (old, new):
             Verifier(secret).verify(body, headers)
+
+    def test_a_rotation_says_how_long_the_one_before_signs(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        before = utc_now()
+        rotation = webhooks.rotate(services, "acme", webhook.webhook_id, timedelta(hours=2))
+        assert rotation.previous_until is not None
+        assert before <= rotation.previous_until - timedelta(hours=2) <= utc_now()
+        assert rotation.secret not in repr(rotation)
+        at_once = webhooks.rotate(services, "acme", webhook.webhook_id, timedelta(0))
+        assert at_once.previous_until is None and at_once.secret != rotation.secret
+
+    def test_a_change_of_nothing_changes_nothing(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        assert webhooks.change(services, "acme", webhook.webhook_id, Wish()) == webhook
+        with pytest.raises(NotFound):
+            webhooks.change(services, "beta", webhook.webhook_id, Wish())
+
+    def test_none_is_enabled_with_its_past(self, services: MemoryServices) -> None:
+        """It would be disabled again by the next failure."""
+        webhook, _ = made(services)
+        webhooks.disable(services, "acme", webhook.webhook_id, "failing", utc_now())
+        services.receivers.save("acme", None, Receiver(key=webhook.webhook_id, failing_since=utc_now()))
+        services.receivers.save = _out_of_reach  # type: ignore[method-assign,assignment]
+        with pytest.raises(StorageUnavailable):
+            webhooks.change(services, "acme", webhook.webhook_id, Wish(enabled=True))
+        assert webhooks.find(services, "acme", webhook.webhook_id).disabled_reason == "failing"
+
+    def test_pages_are_in_the_order_of_making(self, services: MemoryServices) -> None:
+        names = [made(services)[0].webhook_id for _ in range(5)]
+        first = webhooks.page(services, "acme", limit=2)
+        webhooks.remove(services, "acme", names[1])  # where the next page begins
+        second = webhooks.page(services, "acme", limit=2, cursor=first.next_cursor)
+        third = webhooks.page(services, "acme", limit=2, cursor=second.next_cursor)
+        assert [one.webhook_id for page in (first, second, third) for one in page.items] == names
+        assert third.next_cursor is None
+        assert webhooks.page(services, "acme", limit=4).next_cursor is None
+        assert webhooks.page(services, "beta").items == []
+
+    @pytest.mark.parametrize("cursor", ["nonsense", "=", "\u20ac", "RXx3aC0xfA", "e" * 400])
+    def test_a_cursor_of_somebody_elses_making_is_refused(
+        self, services: MemoryServices, cursor: str
+    ) -> None:
+        with pytest.raises(InvalidPayload, match="cursor"):
+            webhooks.page(services, "acme", cursor=cursor)
 
     def test_a_change_leaves_the_rest_as_it_is(self, services: MemoryServices) -> None:
         webhook, _ = made(services, "task.failed", description="a")
