@@ -72,5 +72,5 @@ $(NODE_STAMP):
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || \
 		{ echo "Docmill's local stack needs Node 20 or newer, with npm." >&2; exit 1; }
 	@echo "Installing Node packages (once, about a minute)"
-	@cd local && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	@cd local && npm ci --include=dev --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import dead_letters, doctor, documents, keys, tasks
+from cli import dead_letters, doctor, documents, keys, tasks, webhooks
 from cli.client import DEFAULT_URL, Failure
 from cli.config import Config
 from cli.output import note, say
@@ -88,6 +88,7 @@ app.command("retry")(tasks.retry)
 app.command("search")(documents.search)
 app.command("documents")(documents.documents)
 app.add_typer(dead_letters.dead_letters, name="dead-letters")
+app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.webhook_secret, name="webhook-secret")
 app.command("secrets-key")(keys.secrets_key)

@@ -154,6 +154,49 @@ class Api:
     def dead_letters(self, **query: str | int | None) -> Json:
         return self._json("GET", "/api/dead-letters", params=_given(query))
 
+    def create_webhook(self, wish: Json) -> Json:
+        """The Webhook with its `secret`, which is not shown again."""
+        return self._json("POST", "/api/webhooks", json=wish)
+
+    def webhooks(self, **query: str | int | None) -> Json:
+        return self._json("GET", "/api/webhooks", params=_given(query))
+
+    def webhook(self, webhook_id: str) -> Json:
+        return self._json("GET", _webhook(webhook_id))
+
+    def update_webhook(self, webhook_id: str, changes: Json) -> Json:
+        return self._json("PATCH", _webhook(webhook_id), json=changes)
+
+    def delete_webhook(self, webhook_id: str) -> None:
+        self._send("DELETE", _webhook(webhook_id))
+
+    def rotate_webhook(self, webhook_id: str, overlap_seconds: int) -> Json:
+        """`{webhook_id, secret, previous_until}`."""
+        body = {"overlap_seconds": overlap_seconds}
+        return self._json("POST", f"{_webhook(webhook_id)}/secret/rotate", json=body)
+
+    def test_webhook(self, webhook_id: str, event_type: str | None = None) -> Json:
+        """The Delivery of an example."""
+        body = _given({"event_type": event_type})
+        return self._json("POST", f"{_webhook(webhook_id)}/test", json=body)
+
+    def recover_webhook(self, webhook_id: str, since: str) -> Json:
+        """`{recovered, complete}`; if not complete, the same request goes on."""
+        return self._json("POST", f"{_webhook(webhook_id)}/recover", json={"since": since})
+
+    def webhook_deliveries(self, webhook_id: str, **query: str | int | None) -> Json:
+        return self._json("GET", f"{_webhook(webhook_id)}/deliveries", params=_given(query))
+
+    def task_deliveries(self, task_id: str, **query: str | int | None) -> Json:
+        return self._json("GET", f"/api/tasks/{_part(task_id)}/deliveries", params=_given(query))
+
+    def delivery(self, delivery_id: str) -> Json:
+        return self._json("GET", f"/api/webhooks/deliveries/{_part(delivery_id)}")
+
+    def redeliver(self, delivery_id: str) -> Json:
+        """The Delivery, pending again."""
+        return self._json("POST", f"/api/webhooks/deliveries/{_part(delivery_id)}/redeliver")
+
     def documents(self, **query: str | int | None) -> Json:
         return self._json("GET", "/api/documents", params=_given(query))
 
@@ -257,6 +300,10 @@ def _object(answer: httpx.Response) -> Json | None:
 
 def _given(query: Json) -> Json:
     return {name: value for name, value in query.items() if value is not None}
+
+
+def _webhook(webhook_id: str) -> str:
+    return f"/api/webhooks/{_part(webhook_id)}"
 
 
 def _part(name: str) -> str:

@@ -6,7 +6,7 @@ A key never stands on the command line, where every user of the machine could re
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,9 +26,10 @@ class Config:
     key_env: str = "DOCMILL_API_KEY"
     env_file: Path | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    _told: bool = field(default=False, init=False, repr=False)
 
     def api(self) -> Api:
-        values = self._values(named=self.url is not None or self._names("DOCMILL_URL", self.key_env))
+        values = self._values(named=self._names_a_service())
         key = values.get(self.key_env)
         if not key:
             raise Misuse(f"There is no API key. Set {self.key_env}, or name a dotenv file by --env-file.")
@@ -37,6 +38,14 @@ class Config:
     def service(self) -> Mapping[str, str]:
         """The environment of the service itself, for commands that go straight to storage."""
         return self._values(named=self._names(*_STORAGE))
+
+    def webhook_secrets(self, names: Sequence[str]) -> Mapping[str, str]:
+        """What these variables hold, by name; those that are set."""
+        values = self._values(named=self._names_a_service() or self._names(*names))
+        return {name: values[name] for name in names if values.get(name)}
+
+    def _names_a_service(self) -> bool:
+        return self.url is not None or self._names("DOCMILL_URL", self.key_env)
 
     def _names(self, *prefixes: str) -> bool:
         return any(value and name.upper().startswith(prefixes) for name, value in self.environ.items())
@@ -48,7 +57,9 @@ class Config:
         local = Path(self.environ.get("DOCMILL_DATA_DIR") or ".local") / "env"
         if named or not local.is_file():
             return self.environ
-        note(f"(settings from {local})")
+        if not self._told:
+            note(f"(settings from {local})")
+            self._told = True
         return {**self.environ, **_read(local)}
 
 

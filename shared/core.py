@@ -315,4 +315,19 @@ def _problem(check: Callable[[], object]) -> str | None:
 @cache
 def core() -> Core:
     """The core of this process. Raises SettingsError."""
-    return Core(read_settings())
+    settings = read_settings()
+    _warn_of_open_doors(settings)
+    return Core(settings)
+
+
+def _warn_of_open_doors(settings: Settings) -> None:
+    if settings.webhook_allow_private_networks:
+        log.warning(
+            "WEBHOOK_ALLOW_PRIVATE_NETWORKS is on: whoever may submit can reach everything that this app "
+            "can reach. It is for the local stack only."
+        )
+    if settings.webhook_allow_http:
+        log.warning(
+            "WEBHOOK_ALLOW_HTTP is on: webhooks may go over the network unencrypted. "
+            "It is for the local stack only."
+        )

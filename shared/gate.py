@@ -21,7 +21,7 @@ from shared.tasks import utc_now
 log = logging.getLogger(__name__)
 MARGIN_SECONDS = 15.0
 """A hold is this much longer than the request may take: what is written before and after takes time too."""
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 0.3
 """How long a delivery waits for the one before it. A receiver that takes longer must not fill the workers."""
 POLL_SECONDS = 0.05
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from shared.errors import Unavailable
@@ -64,11 +65,11 @@ def headers(
 ) -> dict[str, str]:
     """What goes with one attempt; a signature by every secret that is valid now.
 
-    Raises Unavailable when there is no SECRETS_KEY, or another one than the secrets were encrypted with.
+    Raises Unavailable when SECRETS_KEY is missing, or is not what the secret in force was encrypted with.
     """
     from standardwebhooks.webhooks import Webhook as Signer
 
-    secrets_now = [_decrypt(services, ciphertext) for ciphertext in keyring.signing(now)]
+    secrets_now = _secrets(services, keyring, now)
     return {
         "content-type": "application/json",
         "user-agent": "Docmill-Webhooks/1",
@@ -76,6 +77,16 @@ def headers(
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": " ".join(Signer(secret).sign(message_id, now, body) for secret in secrets_now),
     }
+
+
+def _secrets(services: Services, keyring: Keyring, now: datetime) -> list[str]:
+    """The newest first. One that was replaced since SECRETS_KEY was lost cannot be read, and is left out."""
+    in_force, *retired = keyring.signing(now)
+    found = [_decrypt(services, in_force)]
+    for ciphertext in retired:
+        with suppress(Unavailable):
+            found.append(_decrypt(services, ciphertext))
+    return found
 
 
 def check_key(services: Services) -> None:

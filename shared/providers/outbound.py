@@ -11,7 +11,6 @@ from __future__ import annotations
 import ipaddress
 import logging
 import queue
-import re
 import socket
 import ssl
 import threading
@@ -20,57 +19,26 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Literal
-from urllib.parse import SplitResult, urlsplit
 
 import httpcore
 
 from shared.errors import InvalidPayload
 from shared.ports import Sent
+from shared.providers.addresses import Address, is_public
 from shared.providers.excerpt import excerpt
+from shared.providers.receiver_url import ReceiverUrl, receiver_url
 from shared.providers.retry_after import retry_after
 
 log = logging.getLogger(__name__)
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Failure = Literal[
     "dns_error", "connection_refused", "tls_error", "timeout", "blocked_address", "connection_error"
 ]
 
-MAX_URL: Final = 2048
 MAX_RESPONSE: Final = 64 * 1024
-DEFAULT_PORTS: Final = {"https": 443, "http": 80}
-
-_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# What `is_global` lets through, or has let through in some Python: shared space, embedded IPv4 (6to4,
-# Teredo), documentation, retired relays, and Azure's platform address, which is public only by its number.
-_REFUSED = tuple(
-    map(
-        ipaddress.ip_network,
-        (
-            "100.64.0.0/10",
-            "168.63.129.16/32",
-            "192.0.0.0/24",
-            "192.88.99.0/24",
-            "198.18.0.0/15",
-            "2001::/23",
-            "2001:db8::/32",
-            "2002::/16",
-            "3fff::/20",
-        ),
-    )
-)
-_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_][a-z0-9_-]{0,62}(\.[a-z0-9_][a-z0-9_-]{0,62})*")
-_NUMERIC = re.compile(r"(?:^|\.)(?:0x[0-9a-f]*|[0-9]+)\Z")
-_VISIBLE_ASCII = re.compile(r"[!-~]+")
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public internet, by the IANA special-purpose registries."""
-    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
-        return False
-    if address.is_multicast or address.is_reserved or address.is_unspecified or not address.is_global:
-        return False
-    return not any(address.version == network.version and address in network for network in _REFUSED)
+MAX_CONNECTIONS: Final = 8
+CHECK_SECONDS: Final = 2.0
+"""How long somebody who submits a URL waits for its name; each attempt looks it up anew in any case."""
 
 
 class HttpSender:
@@ -85,31 +53,38 @@ class HttpSender:
         resolve: Callable[..., Any] = socket.getaddrinfo,
     ) -> None:
         """`verify`: trust other than the public authorities. `resolve`: as `socket.getaddrinfo`."""
-        self._schemes = ("https", "http") if allow_http else ("https",)
+        self._allow_http = allow_http
         self._allow_private = allow_private
         self._verify = verify
         self._resolve = resolve
 
     def check(self, url: str) -> None:
-        self._parse(url)
+        """Refuses a name that leads to a private address as well; one that leads nowhere may do so later."""
+        to = self._parsed(url)
+        if self._allow_private:
+            return
+        with suppress(_Failed):
+            deadline = _Deadline(time.monotonic() + CHECK_SECONDS)
+            if not all(map(is_public, _resolved(self._resolve, to.host, to.port, deadline))):
+                raise InvalidPayload("The host of the webhook URL is not on the public internet.")
 
     def post(self, url: str, body: bytes, headers: dict[str, str], *, timeout: float) -> Sent:
         """Sends once. A status counts as soon as it is there, whatever then becomes of the body."""
         started = time.monotonic()
         try:
-            parts = self._parse(url)
+            to = self._parsed(url)
         except InvalidPayload:
             return Sent(None, "blocked_address")
-        sent = self._send(parts, body, headers, _Deadline(started + timeout))
-        log.debug("posted to %s://%s: %s", parts.scheme, parts.hostname, sent.failure or sent.status_code)
+        sent = self._send(to, body, headers, _Deadline(started + timeout))
+        log.debug("posted to %s://%s: %s", to.scheme, to.host, sent.failure or sent.status_code)
         return replace(sent, seconds=time.monotonic() - started)
 
-    def _send(self, parts: SplitResult, body: bytes, headers: dict[str, str], deadline: _Deadline) -> Sent:
+    def _send(self, to: ReceiverUrl, body: bytes, headers: dict[str, str], deadline: _Deadline) -> Sent:
         backend = _Pinned(self._resolve, self._allow_private, deadline)
         try:
             with (
                 httpcore.ConnectionPool(self._context(), network_backend=backend, retries=0) as pool,
-                pool.stream("POST", _url(parts), headers=_headers(parts, headers), content=body) as response,
+                pool.stream("POST", _url(to), headers=_headers(to, headers), content=body) as response,
             ):
                 wait = retry_after(_lower(response.headers))
                 return Sent(response.status, None, wait, excerpt(_beginning(response)))
@@ -123,60 +98,8 @@ class HttpSender:
             self._verify = _public_trust()
         return self._verify
 
-    def _parse(self, url: str) -> SplitResult:
-        """Raises InvalidPayload."""
-        if len(url) > MAX_URL:
-            raise InvalidPayload(f"The webhook URL is longer than {MAX_URL} characters.")
-        if not _VISIBLE_ASCII.fullmatch(url) or "\\" in url:
-            raise InvalidPayload(
-                "The webhook URL holds spaces, backslashes, control or non-ASCII characters: percent-encode "
-                "them, and write an international host name in its xn-- form."
-            )
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise InvalidPayload("The webhook URL is not a valid URL.") from None
-        self._check_parts(parts)
-        self._check_port(parts.scheme, port)
-        self._check_host((parts.hostname or "").removesuffix("."))
-        return parts
-
-    def _check_parts(self, parts: SplitResult) -> None:
-        if parts.scheme not in self._schemes:
-            raise InvalidPayload("The webhook URL must begin with https://.")
-        if "@" in parts.netloc:
-            raise InvalidPayload("The webhook URL must not hold a user name or password.")
-        if not parts.hostname:
-            raise InvalidPayload("The webhook URL has no host.")
-
-    def _check_port(self, scheme: str, port: int | None) -> None:
-        if self._allow_private or port is None or port == DEFAULT_PORTS[scheme] or port > 1023:
-            return
-        raise InvalidPayload("The port of the webhook URL must be the standard one or above 1023.")
-
-    def _check_host(self, host: str) -> None:
-        literal = _literal(host)
-        if literal is None and not _HOST.fullmatch(host):
-            raise InvalidPayload("The host of the webhook URL is not a valid name.")
-        loopback = host == "localhost" or host.endswith(".localhost")
-        if not self._allow_private and (loopback or (literal is not None and not is_public(literal))):
-            raise InvalidPayload("The host of the webhook URL is not on the public internet.")
-
-
-def _literal(host: str) -> Address | None:
-    """The address that a host is in any spelling that the C library reads (`0x7f.1`, `2130706433`)."""
-    if ":" in host:
-        try:
-            return ipaddress.IPv6Address(host)
-        except ValueError:
-            raise InvalidPayload("The host of the webhook URL is not a valid address.") from None
-    if not _NUMERIC.search(host):
-        return None
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(host))
-    except OSError:
-        raise InvalidPayload("The host of the webhook URL is not a valid address.") from None
+    def _parsed(self, url: str) -> ReceiverUrl:
+        return receiver_url(url, allow_http=self._allow_http, allow_private=self._allow_private)
 
 
 def _public_trust() -> ssl.SSLContext:
@@ -188,18 +111,14 @@ def _public_trust() -> ssl.SSLContext:
     return context
 
 
-def _url(parts: SplitResult) -> httpcore.URL:
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+def _url(to: ReceiverUrl) -> httpcore.URL:
     return httpcore.URL(
-        scheme=parts.scheme.encode(),
-        host=(parts.hostname or "").removesuffix(".").encode(),
-        port=parts.port,
-        target=target.encode(),
+        scheme=to.scheme.encode(), host=to.host.encode(), port=to.port, target=to.target.encode()
     )
 
 
-def _headers(parts: SplitResult, headers: dict[str, str]) -> list[tuple[bytes | str, bytes | str]]:
-    return [*headers.items(), ("Host", parts.netloc), ("Connection", "close")]
+def _headers(to: ReceiverUrl, headers: dict[str, str]) -> list[tuple[bytes | str, bytes | str]]:
+    return [*headers.items(), ("Host", to.authority), ("Connection", "close")]
 
 
 def _lower(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -253,11 +172,11 @@ class _Pinned(httpcore.NetworkBackend):
         addresses = _resolved(self._resolve, host, port, self._deadline)
         if not self._allow_private and not all(is_public(address) for address in addresses):
             raise _Failed("blocked_address")
-        return self._first(addresses, port)
+        return self._first(addresses[:MAX_CONNECTIONS], port)
 
     def _first(self, addresses: list[Address], port: int) -> httpcore.NetworkStream:
         """The first address that answers; of several, none may use up the time of the others."""
-        failure: Failure = "dns_error"
+        failure: Failure = "connection_error"
         for rest, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
                 connection = socket.create_connection((str(address), port), self._deadline.left() / rest)
@@ -268,7 +187,7 @@ class _Pinned(httpcore.NetworkBackend):
             except ConnectionRefusedError:
                 failure = "connection_refused"
             except OSError:
-                failure = "connection_error"
+                continue  # no way there: what another address said tells more
         raise _Failed(failure)
 
 
@@ -319,7 +238,7 @@ class _Stream(httpcore.NetworkStream):
             self._connection.settimeout(self._deadline.left())
             secured = ssl_context.wrap_socket(self._connection, server_hostname=server_hostname)
             return _Stream(secured, self._deadline)
-        except TimeoutError:
+        except (TimeoutError, _Failed):
             failure: Failure = "timeout"
         except (OSError, ValueError):
             failure = "tls_error"
@@ -335,14 +254,13 @@ class _Stream(httpcore.NetworkStream):
 
 def _resolved(resolve: Callable[..., Any], host: str, port: int, deadline: _Deadline) -> list[Address]:
     """All addresses of a name. In a thread, because `getaddrinfo` knows no timeout."""
-    answer: queue.SimpleQueue[list[Address] | None] = queue.SimpleQueue()
+    answer: queue.SimpleQueue[list[Address]] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            found = resolve(host, port, type=socket.SOCK_STREAM)
-            answer.put(list(dict.fromkeys(ipaddress.ip_address(entry[4][0]) for entry in found)))
-        except (OSError, ValueError):
-            answer.put(None)
+            answer.put(_addresses(resolve(host, port, type=socket.SOCK_STREAM)))
+        except Exception:
+            answer.put([])  # whatever it was: nobody shall wait for this thread in vain
 
     threading.Thread(target=ask, daemon=True, name="resolve").start()
     try:
@@ -352,3 +270,11 @@ def _resolved(resolve: Callable[..., Any], host: str, port: int, deadline: _Dead
     if not addresses:
         raise _Failed("dns_error")
     return addresses
+
+
+def _addresses(found: Iterable[Any]) -> list[Address]:
+    """Raises for an answer that is not all addresses: a Python without IPv6 gives numbers and bytes."""
+    texts = [entry[4][0] for entry in found]
+    if not all(isinstance(text, str) for text in texts):  # `ip_address` would read the others, too
+        raise ValueError("not an address")
+    return list(dict.fromkeys(map(ipaddress.ip_address, texts)))

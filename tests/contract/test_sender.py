@@ -1,173 +1,63 @@
-"""HttpSender against real receivers, and against addresses that it must never reach."""
+"""HttpSender against real receivers. Where it may go at all: test_sender_addresses.py."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
-import ssl
 import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
-import trustme
 
-from shared.errors import InvalidPayload
 from shared.ports import Sent
-from shared.providers.outbound import HttpSender, is_public
+from shared.providers.excerpt import MAX_EXCERPT
+from shared.providers.outbound import MAX_CONNECTIONS, HttpSender
+from tests.receivers import Internet, Receiver, answering, named, receiving, scripted
 
-BLOCKED = Sent(None, "blocked_address")
-
-
-class Receiver(ThreadingHTTPServer):
-    """Answers by path: `/status/503`, `/redirect`, `/slow-headers`, `/drip`, `/huge`."""
-
-    daemon_threads = True
-    scheme = "http"
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.seen: list[tuple[str, dict[str, str], bytes]] = []
-        self.released = threading.Event()
-
-    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
-        return f"{self.scheme}://{host}:{self.server_address[1]}{path}"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up, or refuses the certificate, is part of the tests."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.seen.append((self.path, dict(self.headers.items()), body))
-        {"/drip": self.drip, "/slow-headers": self.slow_headers, "/huge": self.huge}.get(
-            self.path, self.plain
-        )()
-
-    def plain(self) -> None:
-        self.send_response(int(self.path.rpartition("/")[2]) if "status" in self.path else 200)
-        if "redirect" in self.path:
-            self.send_header("Location", "/followed")
-        self.send_header("Retry-After", "17")
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def drip(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        while not self.server.released.wait(0.05):
-            self.wfile.write(b"x")
-
-    def slow_headers(self) -> None:
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        while not self.server.released.wait(0.05):
-            self.wfile.write(b"x")
-
-    def huge(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        while not self.server.released.is_set():
-            self.wfile.write(b"x" * 65536)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+LOCAL = HttpSender(allow_http=True, allow_private=True)
+NOT_REACHED = 60
+"""Seconds: for what must end by itself, long before."""
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    yield from serve(Receiver())
-
-
-def serve(server: Receiver) -> Iterator[Receiver]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    yield server
-    server.released.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-AUTHORITY = trustme.CA()
+    with receiving() as server:
+        yield server
 
 
 @pytest.fixture
-def secure_receiver() -> Iterator[Receiver]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    AUTHORITY.issue_cert("hooks.example.com").configure_cert(context)
-    server = Receiver()
-    server.scheme = "https"
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    yield from serve(server)
+def internet(monkeypatch: pytest.MonkeyPatch) -> Internet:
+    return Internet(monkeypatch)
 
 
-def trust() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    return context
-
-
-def named(*addresses: str) -> Callable[..., list[tuple[object, ...]]]:
-    """A resolver in which every name has these addresses."""
-
-    def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
-
-    return resolve
-
-
-LOCAL = HttpSender(allow_http=True, allow_private=True)
-STRICT = HttpSender(allow_http=False, allow_private=False)
-
-
-def post(sender: HttpSender, url: str, timeout: float = 10, **headers: str) -> Sent:
+def post(sender: HttpSender, url: str, timeout: float = NOT_REACHED, **headers: str) -> Sent:
     return sender.post(url, b'{"a": 1}', headers, timeout=timeout)
 
 
 class TestDelivery:
     def test_body_and_headers_arrive(self, receiver: Receiver) -> None:
-        sent = LOCAL.post(
-            receiver.url("/in?x=1%20y"), b'{"a": 1}', {"Content-Type": "application/json"}, timeout=10
-        )
+        url = receiver.url("/in?x=1%20y#part")
+        sent = LOCAL.post(url, b'{"a": 1}', {"Content-Type": "application/json"}, timeout=10)
         assert sent == Sent(200, None, 17, "ok")
         ((path, headers, body),) = receiver.seen
         assert (path, body) == ("/in?x=1%20y", b'{"a": 1}')
         assert headers["Content-Type"] == "application/json"
-        assert headers["Host"] == f"127.0.0.1:{receiver.server_address[1]}"
+        assert headers["Host"] == f"127.0.0.1:{receiver.port}"
+        assert "Accept-Encoding" not in headers
 
     @pytest.mark.parametrize("status", [202, 404, 410, 429, 500, 503])
-    def test_status_is_told(self, receiver: Receiver, status: int) -> None:
-        sent = post(LOCAL, receiver.url(f"/status/{status}"))
-        assert sent == Sent(status, None, 17, "ok")
+    def test_status_and_excerpt_are_told(self, receiver: Receiver, status: int) -> None:
+        receiver.status, receiver.body = status, b"why\x00" + b"." * 2000
+        sent = post(LOCAL, receiver.url())
+        assert sent == Sent(status, None, 17, "why\ufffd" + "." * (MAX_EXCERPT - 6))
         assert sent.ok is (status == 202)
 
-    def test_redirects_are_not_followed(self, receiver: Receiver) -> None:
-        assert post(LOCAL, receiver.url("/redirect/status/307")).status_code == 307
-        assert len(receiver.seen) == 1
-
-    def test_name_in_host_header_and_tls(self, secure_receiver: Receiver) -> None:
-        sender = HttpSender(False, True, verify=trust(), resolve=named("127.0.0.1"))
-        assert post(sender, secure_receiver.url("/", "hooks.example.com")).status_code == 200
-        assert secure_receiver.seen[0][1]["Host"].startswith("hooks.example.com:")
-
-    def test_certificate_of_another_name(self, secure_receiver: Receiver) -> None:
-        sender = HttpSender(False, True, verify=trust(), resolve=named("127.0.0.1"))
-        assert post(sender, secure_receiver.url("/", "other.example.com")) == Sent(None, "tls_error")
-
-    def test_certificate_of_nobody(self, secure_receiver: Receiver) -> None:
-        sender = HttpSender(False, True, resolve=named("127.0.0.1"))
-        assert post(sender, secure_receiver.url("/", "hooks.example.com")) == Sent(None, "tls_error")
-        assert secure_receiver.seen == []
-
-    def test_tls_to_a_plain_receiver(self, receiver: Receiver) -> None:
-        url = receiver.url().replace("http:", "https:")
-        assert post(LOCAL, url).failure in {"tls_error", "connection_error"}
+    @pytest.mark.parametrize("encoding", ["gzip", "br", "nonsense"])
+    def test_content_encoding_is_only_a_word(self, receiver: Receiver, encoding: str) -> None:
+        receiver.headers = {"Content-Encoding": encoding}
+        receiver.body = b"\x1f\x8b plain"
+        assert post(LOCAL, receiver.url()) == Sent(200, None, None, "\ufffd\ufffd plain")
 
     def test_proxies_of_the_environment_are_ignored(
         self, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
@@ -176,37 +66,102 @@ class TestDelivery:
             monkeypatch.setenv(name, "http://127.0.0.1:9")
         assert post(LOCAL, receiver.url()).ok
 
-    def test_second_address_is_tried(self, receiver: Receiver) -> None:
-        sender = HttpSender(True, True, resolve=named("127.0.0.2", "127.0.0.1"))
-        assert post(sender, receiver.url("/", "hooks.example.com")).ok
-
     def test_log_has_no_path(self, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
         post(LOCAL, receiver.url("/secret-path?token=secret"))
         assert "127.0.0.1" in caplog.text
         assert "secret" not in caplog.text
 
+    def test_illegal_header(self, receiver: Receiver) -> None:
+        assert post(LOCAL, receiver.url(), bad="a\r\nb: c") == Sent(None, "connection_error")
+        assert receiver.seen == []
 
-class TestBadReceivers:
-    @pytest.mark.parametrize("path", ["/drip", "/huge"])
-    def test_endless_body(self, receiver: Receiver, path: str) -> None:
-        started = time.monotonic()
-        assert post(LOCAL, receiver.url(path), timeout=0.5).status_code == 200
-        assert time.monotonic() - started < 5
 
-    def test_headers_in_drops(self, receiver: Receiver) -> None:
-        started = time.monotonic()
-        assert post(LOCAL, receiver.url("/slow-headers"), timeout=0.5) == Sent(None, "timeout")
-        assert time.monotonic() - started < 5
-
+class TestConnecting:
     def test_nobody_listens(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         assert post(LOCAL, f"http://127.0.0.1:{port}/") == Sent(None, "connection_refused")
 
-    def test_name_without_address(self) -> None:
-        assert post(LOCAL, "http://nowhere.invalid/") == Sent(None, "dns_error")
+    def test_nobody_accepts(self) -> None:
+        with _full_listener() as port:
+            assert post(LOCAL, f"http://127.0.0.1:{port}/", timeout=0.5) == Sent(None, "timeout")
+
+    def test_second_address_is_tried(self, receiver: Receiver, internet: Internet) -> None:
+        internet.routes = {"93.184.216.34": receiver.port}
+        sender = HttpSender(True, False, resolve=named("8.8.8.8", "93.184.216.34"))
+        assert post(sender, "http://hooks.example.com/").ok
+        assert internet.connected == [("8.8.8.8", 80), ("93.184.216.34", 80)]
+
+    def test_not_all_of_very_many_addresses_are_tried(self, internet: Internet) -> None:
+        sender = HttpSender(True, False, resolve=named(*(f"8.8.8.{n}" for n in range(200))))
+        assert post(sender, "http://hooks.example.com/") == Sent(None, "connection_refused")
+        assert len(internet.connected) == MAX_CONNECTIONS
+
+
+@contextmanager
+def _full_listener() -> Iterator[int]:
+    """A port that is open and does not accept: its queue is full."""
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port: int = listener.getsockname()[1]
+        with pytest.raises(TimeoutError):
+            for _ in range(100):
+                opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=0.3))
+        yield port
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+HINT = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+
+
+class TestSlowReceivers:
+    """What drips never lets a single read time out: only one deadline for everything ends it."""
+
+    @pytest.mark.parametrize(
+        ("begin", "again", "pause"),
+        [
+            pytest.param(b"", b"", None, id="silence"),
+            pytest.param(HEAD + b"X-Slow: ", b"x", 1, id="headers, a byte a second"),
+            pytest.param(b"", HINT, 0.1, id="interim answers without end"),
+        ],
+    )
+    def test_no_status(self, begin: bytes, again: bytes, pause: float | None) -> None:
+        with scripted(answering(begin, again, pause)) as port:
+            sent = post(LOCAL, f"http://127.0.0.1:{port}/", timeout=1.5)
+        assert sent == Sent(None, "timeout")
+        assert sent.seconds >= 1.5
+
+    @pytest.mark.parametrize(
+        ("begin", "again", "pause"),
+        [
+            pytest.param(HEAD + b"\r\nhalf", b"x", 1, id="body, a byte a second"),
+            pytest.param(CHUNKED + b"4\r\nhalf\r\n", b"1\r\nx\r\n", 0.1, id="chunks without end"),
+            pytest.param(HEAD + b"Content-Length: 9\r\n\r\nhalf", b"", None, id="half a body"),
+        ],
+    )
+    def test_the_status_counts(self, begin: bytes, again: bytes, pause: float | None) -> None:
+        with scripted(answering(begin, again, pause)) as port:
+            sent = post(LOCAL, f"http://127.0.0.1:{port}/", timeout=1.5)
+        assert (sent.status_code, sent.failure) == (200, None)
+        assert sent.excerpt is not None and sent.excerpt.rstrip("x") == "half"
+        assert sent.seconds >= 1.5
+
+    def test_what_is_complete_is_not_waited_for(self) -> None:
+        with scripted(answering(HEAD + b"Content-Length: 2\r\n\r\nok")) as port:
+            assert post(LOCAL, f"http://127.0.0.1:{port}/").seconds < NOT_REACHED
+
+    @pytest.mark.parametrize("pause", [None, 0.05])
+    def test_request_is_read_slowly_or_not_at_all(self, pause: float | None) -> None:
+        def script(connection: socket.socket, released: threading.Event) -> None:
+            while not released.wait(pause):
+                connection.recv(1024)
+
+        with scripted(script, receive_buffer=4096) as port:
+            sent = LOCAL.post(f"http://127.0.0.1:{port}/", b"x" * 50_000_000, {}, timeout=0.5)
+        assert sent == Sent(None, "timeout")
 
     def test_name_server_that_hangs(self) -> None:
         released = threading.Event()
@@ -219,135 +174,64 @@ class TestBadReceivers:
         assert post(sender, "http://example.com/", timeout=0.3) == Sent(None, "timeout")
         released.set()
 
-    @pytest.mark.parametrize("answer", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000])
-    def test_not_http(self, answer: bytes) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            thread = threading.Thread(target=_answer_once, args=(listener, answer))
-            thread.start()
-            sent = post(LOCAL, f"http://127.0.0.1:{listener.getsockname()[1]}/")
-            thread.join()
-        assert sent == Sent(None, "connection_error")
 
-    def test_illegal_header(self, receiver: Receiver) -> None:
-        assert post(LOCAL, receiver.url(), bad="a\r\nb: c") == Sent(None, "connection_error")
-        assert receiver.seen == []
-
-
-def _answer_once(listener: socket.socket, answer: bytes) -> None:
-    connection, _ = listener.accept()
-    with connection:
-        connection.recv(65536)
-        try:
-            connection.sendall(answer)
-        except OSError:
-            return
-
-
-PRIVATE = [
-    "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "127.8.8.8", "168.63.129.16", "169.254.169.254",
-    "172.16.0.1", "172.31.255.255", "192.0.0.8", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1",
-    "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255",
-    "::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "64:ff9b::7f00:1", "64:ff9b::808:808",
-    "64:ff9b:1::1", "100::1", "2001::1", "2001:db8::1", "2002:7f00:1::", "2002:808:808::", "3fff::1",
-    "5f00::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1", "ff0e::1",
-]  # fmt: skip
-PUBLIC = ["8.8.8.8", "93.184.216.34", "100.63.255.255", "172.32.0.1", "2606:4700::1111", "2a00:1450:4001::1"]
-
-
-class TestAddresses:
-    @pytest.mark.parametrize("address", PRIVATE)
-    def test_refused(self, address: str) -> None:
-        assert not is_public(ipaddress.ip_address(address))
-        host = f"[{address}]" if ":" in address else address
-        with pytest.raises(InvalidPayload):
-            STRICT.check(f"https://{host}/hook")
-        assert post(STRICT, f"https://{host}/hook") == BLOCKED
-        sender = HttpSender(False, False, resolve=named(address))
-        assert post(sender, "https://hooks.example.com/") == BLOCKED
-
-    @pytest.mark.parametrize("address", PUBLIC)
-    def test_accepted(self, address: str) -> None:
-        assert is_public(ipaddress.ip_address(address))
-        STRICT.check(f"https://[{address}]/" if ":" in address else f"https://{address}/")
+class TestFloods:
+    """They end by what is read, long before the deadline."""
 
     @pytest.mark.parametrize(
-        "host",
+        ("begin", "again"),
         [
-            "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "0x7f.0x0.0x0.0x1", "0",
-            "017700000001", "127.0.0.1.", "LOCALHOST", "localhost.", "a.localhost", "10.0.0.256", "1.2.3.4.5",
-            "0x", "[::1%25lo]", "[fe80::1%eth0]", "[::1", "[1.2.3.4]", "3232235777",
-        ],
-    )  # fmt: skip
-    def test_other_spellings(self, host: str) -> None:
-        with pytest.raises(InvalidPayload):
-            STRICT.check(f"https://{host}/")
-        assert post(STRICT, f"https://{host}/") == BLOCKED
-
-    def test_one_bad_address_among_good_ones(self) -> None:
-        sender = HttpSender(False, False, resolve=named("8.8.8.8", "10.0.0.1"))
-        assert post(sender, "https://hooks.example.com/") == BLOCKED
-
-    def test_zone_in_a_resolved_address(self) -> None:
-        sender = HttpSender(False, False, resolve=named("fe80::1%lo"))
-        assert post(sender, "https://hooks.example.com/") == BLOCKED
-
-    def test_name_that_is_rebound(self, receiver: Receiver) -> None:
-        """The second answer of the resolver is never asked for: the connection goes to the judged address."""
-        answers = [named("8.8.8.8"), named("127.0.0.1")]
-        asked: list[str] = []
-
-        def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-            asked.append(host)
-            return answers[len(asked) - 1](host, port)
-
-        sender = HttpSender(True, False, resolve=resolve)
-        sent = post(sender, receiver.url("/", "rebind.example.com"), timeout=0.5)
-        assert sent.status_code is None
-        assert asked == ["rebind.example.com"]
-        assert receiver.seen == []
-        assert post(sender, receiver.url("/", "rebind.example.com")) == BLOCKED
-        assert receiver.seen == []
-
-
-class TestCheck:
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "https://example.com/hook",
-            "https://example.com:8443/hook?a=b",
-            "https://xn--bcher-kva.example/",
-            "https://EXAMPLE.com",
-            "https://a_b.example.com/",
-            "https://4chan.example/",
-            "https://example.com./",
+            pytest.param(HEAD, b"X-More: " + b"x" * 1000 + b"\r\n", id="headers without end"),
+            pytest.param(HEAD + b"X-Long: ", b"x" * 1000, id="a header without end"),
+            pytest.param(b"", HINT * 100, id="interim answers without end"),
+            pytest.param(b"", b"\r\n" * 1000, id="empty lines without end"),
         ],
     )
-    def test_good(self, url: str) -> None:
-        STRICT.check(url)
+    def test_no_status(self, begin: bytes, again: bytes) -> None:
+        with scripted(answering(begin, again, 0.001)) as port:
+            assert post(LOCAL, f"http://127.0.0.1:{port}/") == Sent(None, "connection_error")
 
     @pytest.mark.parametrize(
-        "url",
+        ("begin", "again"),
         [
-            "", "example.com", "//example.com", "http://example.com/", "ftp://example.com/", "file:///etc/passwd",
-            "https://", "https:///path", "https://user@example.com/", "https://user:pw@example.com/",
-            "https://example.com:22/", "https://example.com:0/", "https://example.com:99999/",
-            "https://example.com:a/", "https://example.com\\@127.0.0.1/", "https://exa mple.com/",
-            "https://example.com/\n", "https://example.com/\x00", "https://bücher.example/",
-            "https://１２７.0.0.1/", "https://example.com/" + "a" * 2048, "https://exa%6dple.com/",
-            "https://-/", "https://a..b/", "https://example.com:80/", "https://example.com,evil.com/",
+            pytest.param(HEAD + b"\r\n", b"x" * 65536, id="body without end"),
+            pytest.param(CHUNKED, b"3e8\r\n" + b"x" * 1000 + b"\r\n", id="chunks without end"),
         ],
-    )  # fmt: skip
-    def test_bad(self, url: str) -> None:
-        with pytest.raises(InvalidPayload):
-            STRICT.check(url)
-        assert post(STRICT, url) == BLOCKED
+    )
+    def test_the_status_counts(self, begin: bytes, again: bytes) -> None:
+        with scripted(answering(begin, again)) as port:
+            assert post(LOCAL, f"http://127.0.0.1:{port}/") == Sent(200, None, None, "x" * MAX_EXCERPT)
 
-    def test_http_when_allowed(self) -> None:
-        HttpSender(True, False).check("http://example.com/")
-        HttpSender(True, False).check("http://example.com:80/")
-        with pytest.raises(InvalidPayload):
-            HttpSender(True, False).check("http://localhost:7071/")
+    def test_the_size_of_a_chunk_has_no_end(self) -> None:
+        with scripted(answering(CHUNKED + b"1;", b"x" * 1000)) as port:
+            assert post(LOCAL, f"http://127.0.0.1:{port}/") == Sent(200, None, None, "")
 
-    def test_any_port_and_address_when_allowed(self) -> None:
-        LOCAL.check("http://localhost:22/")
-        LOCAL.check("https://[::1]:81/")
+
+class TestNotHttp:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"",
+            b"hello\r\n\r\n",
+            b"HTTP/1.1 999999 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n: \r\n\r\n",
+            b"HTTP/2 200\r\n\r\n",
+            b"\x16\x03\x01\x00\x00",
+        ],
+    )
+    def test_no_status(self, answer: bytes) -> None:
+        with scripted(lambda connection, _: (connection.recv(65536), connection.sendall(answer))) as port:
+            assert post(LOCAL, f"http://127.0.0.1:{port}/") == Sent(None, "connection_error")
+
+    def test_another_protocol_is_not_switched_to(self) -> None:
+        answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nmore"
+        with scripted(answering(answer)) as port:
+            sent = post(LOCAL, f"http://127.0.0.1:{port}/")
+        assert not sent.ok
+
+    def test_hangs_up_at_once(self) -> None:
+        with scripted(lambda connection, _: connection.close()) as port:
+            assert post(LOCAL, f"http://127.0.0.1:{port}/") == Sent(None, "connection_error")
