@@ -27,7 +27,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 def create_app(core: Core) -> FastAPI:
     from fastapi import FastAPI
 
-    from api import dead_letters, documents, health, problems, search, tasks
+    from api import dead_letters, deliveries, documents, events, health, problems, search, tasks, webhooks
     from api.limits import BodyLimit
     from api.waiting import Watches
 
@@ -48,8 +48,9 @@ def create_app(core: Core) -> FastAPI:
     app.state.core = core
     app.state.watches = Watches(core.tasks)
     problems.install(app)
-    for resource in (tasks, documents, search, dead_letters, health):
+    for resource in (tasks, documents, search, webhooks, deliveries, dead_letters, health):
         app.include_router(resource.router, prefix="/api")
+    events.describe(app)
     app.add_middleware(BodyLimit, multipart_bytes=core.settings.max_multipart_bytes)
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ctypes
 import json
@@ -26,6 +27,7 @@ from azure.storage.queue import QueueClient, QueueServiceClient
 from worker.delivery import poison_queue_name
 from worker.errors import StartError
 from worker.host_json import QueueOptions, read_host_json
+from worker.http import _bound
 from worker.queues import Backoff
 from worker.timers import parse_schedule
 
@@ -317,6 +319,28 @@ def test_asgi_app_answers_under_the_same_paths(worker: Worker) -> None:
 
 
 # Stopping
+
+
+def test_answers_are_sent_without_delay() -> None:
+    """asyncio turns Nagle's algorithm off, but only on a socket that says that it is TCP."""
+
+    async def option() -> int:
+        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = _bound("127.0.0.1", 0)
+        async with await asyncio.start_server(connected, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            found = await accepted
+            writer.close()
+            await writer.wait_closed()
+            return found
+
+    assert asyncio.run(option()) != 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
