@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -252,20 +253,22 @@ NAMES = (
     "inside.example=127.0.0.1 mapped.example=::ffff:127.0.0.1 "
     "mixed.example=127.0.0.1 mixed.example=93.184.216.34"
 )
-INSIDE = ("inside.example", "mixed.example", "mapped.example", "127.0.0.1", "2130706433", "0x7f.1")
+INSIDE = ("inside.example", "mixed.example", "mapped.example", "127.0.0.1", "[::ffff:7f00:1]")
+NUMBERS = ("2130706433", "0x7f.1", "0177.0.0.1")
 STRICT = {"WEBHOOK_ALLOW_HTTP": "", "WEBHOOK_ALLOW_PRIVATE_NETWORKS": "", "WEBHOOK_RETRY_SECONDS": "0"}
 
 
 def test_no_way_in(office: PostOffice, endpoint: Endpoint) -> None:
     """Records that no check has kept out, and names that lead inside: a worker without switches connects to
     none of them. One with switches does, so somebody would have opened."""
-    for url in (*(endpoint.url("/", "https", host) for host in INSIDE), endpoint.url("/")):
-        office.webhook("alpha", url, "task.cancelled")
+    for host in INSIDE + NUMBERS:
+        planted(office, endpoint.url("/", "https", host))
+    planted(office, endpoint.url("/"))
     task = office.cancelled("alpha", endpoint.url("/own"))
     with office.worker("tests.e2e.naming_worker", NAMES=NAMES, **STRICT):
         office.quiet()
     deliveries = office.of_task(task)
-    assert len(deliveries) == len(INSIDE) + 2
+    assert len(deliveries) == len(INSIDE) + len(NUMBERS) + 2
     for delivery in deliveries:
         assert (delivery.status, delivery.reason, delivery.made) == ("failed", "out_of_attempts", 2)
         assert {attempt.failure for attempt in delivery.attempts} == {"blocked_address"}
@@ -277,8 +280,17 @@ def test_no_way_in(office: PostOffice, endpoint: Endpoint) -> None:
         redelivery.redeliver(office.core, "alpha", delivery.delivery_id)
     with office.worker("tests.e2e.naming_worker", NAMES=NAMES, WEBHOOK_RETRY_SECONDS="0"):
         office.quiet()
-    assert {item.attempts[-1].failure for item in office.of_task(task)} == {"tls_error", None}
+    found = Counter(delivery.attempts[-1].failure for delivery in office.of_task(task))
+    assert found == {"tls_error": len(INSIDE), "blocked_address": len(NUMBERS), None: 2}
     assert endpoint.connections == 2 * len(INSIDE) + 2
+
+
+def planted(office: PostOffice, url: str) -> None:
+    """A webhook whose URL was never checked."""
+    webhook, _ = office.webhook("alpha", "https://example.com", "task.cancelled")
+    stored = office.core.subscriptions.get("alpha", webhook.webhook_id)
+    assert stored is not None
+    office.core.subscriptions.save(stored, webhook.model_copy(update={"url": url}))
 
 
 def test_no_redirect_is_followed(office: PostOffice, endpoint: Endpoint) -> None:
