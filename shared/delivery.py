@@ -23,10 +23,10 @@ from shared.subscriptions import WARNINGS, Keyring, Receiver
 from shared.tasks import Webhook, utc_now
 
 log = logging.getLogger(__name__)
-LONGEST_PAUSE = 300.0
-"""Over this time, at most, they spread who come back to a receiver that was busy or left alone: ten thousand
-of them must not stand in the way of everybody else's deliveries."""
-SPREAD_SECONDS = 10.0
+LONGEST_SPREAD = 10.0
+"""Times WEBHOOK_COOLDOWN_SECONDS: over so long, at most, they spread who come back to a receiver that was busy
+or left alone. Ten thousand of them must not stand in the way of everybody else's deliveries."""
+FIRST_SPREAD = 0.3
 """The same for the first time that somebody comes back to a receiver that was left alone."""
 THROTTLED = frozenset({429, 503})
 """Answers whose Retry-After is heeded."""
@@ -64,7 +64,9 @@ def revive(services: Services, message: DeliveryMessage) -> None:
 
 def _put_off(services: Services, message: DeliveryMessage, seconds: float) -> None:
     """Comes back when the receiver has cooled down, at a chance time that is spread wider with every time."""
-    spread = min((SPREAD_SECONDS if seconds else 1.0) * 2.0**message.deferred, LONGEST_PAUSE)
+    cooldown = services.settings.webhook_cooldown_seconds
+    spread = (cooldown * FIRST_SPREAD if seconds else 1.0) * 2.0**message.deferred
+    spread = min(spread, cooldown * LONGEST_SPREAD)
     delay = seconds + _chance() * spread
     later = message.model_copy(update={"deferred": min(message.deferred + 1, 10)})
     services.queues.put(DELIVERIES_QUEUE, later.encode(), delay=max(delay, 1.0))
