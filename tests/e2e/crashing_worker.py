@@ -1,7 +1,8 @@
 """`python -m tests.e2e.crashing_worker ...`: `python -m worker ...` that sends itself a signal at one point.
 
-CRASH_AT names the point, CRASH_SIGNAL the signal (SIGKILL unless set; SIGSTOP makes a zombie). The worker is
-the real one: one method of one class is wrapped before it starts, nothing is replaced.
+CRASH_AT names the point, CRASH_SIGNAL the signal (SIGKILL unless set; SIGSTOP makes a zombie), CRASH_CLIENT
+whose deliveries matter. The worker is the real one: one method of one class is wrapped before it starts,
+nothing is replaced.
 """
 
 from __future__ import annotations
@@ -40,8 +41,13 @@ def _delivery(_: Any, queue: str, *__: Any, **___: Any) -> bool:
     return queue == "webhook-deliveries"
 
 
+def _for_the_client(_: Any, *what: Any, **__: Any) -> bool:
+    return os.environ["CRASH_CLIENT"] in str(what)
+
+
 TABLES, BLOBS, QUEUES = "shared.storage.tables", "shared.storage.blobs", "shared.storage.queues"
-SUPABASE = "shared.storage.supabase"
+SUPABASE, RECORDS = "shared.storage.supabase", "shared.storage.delivery_tables"
+OUTBOUND = "shared.providers.outbound"
 POINTS = {
     "claimed": Point(TABLES, "AzureTaskStore", "save", after=True),
     "download": Point(BLOBS, "AzureBlobStore", "download"),
@@ -55,7 +61,14 @@ POINTS = {
     "before the result": Point(BLOBS, "AzureBlobStore", "put", matters=_of_the_result),
     "before the row": Point(TABLES, "AzureTaskStore", "save", matters=_succeeded),
     "row": Point(TABLES, "AzureTaskStore", "save", after=True, matters=_succeeded),
+    "announced": Point(RECORDS, "AzureDeliveryStore", "add", after=True),
     "delivery": Point(QUEUES, "AzureTaskQueue", "put", after=True, matters=_delivery),
+    # Of a worker that does nothing but deliver.
+    "taken": Point(OUTBOUND, "HttpSender", "post", matters=_for_the_client),
+    "sent": Point(OUTBOUND, "HttpSender", "post", after=True, matters=_for_the_client),
+    "next": Point(QUEUES, "AzureTaskQueue", "put", after=True, matters=_for_the_client),
+    "recorded": Point(RECORDS, "AzureDeliveryStore", "save", after=True, matters=_for_the_client),
+    "marked": Point(TABLES, "AzureTaskStore", "save", after=True, matters=_for_the_client),
 }
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from local.postgres import Postgres
 from local.receiver import Receiver
@@ -139,9 +139,13 @@ class Field:
 
 
 @contextmanager
-def started(module: str, part: str, environment: dict[str, str]) -> Iterator[Process]:
+def started(
+    module: str, part: str, environment: dict[str, str], log: IO[bytes] | None = None
+) -> Iterator[Process]:
+    """`log`: where its log goes, if not to ours."""
     command = [sys.executable, "-X", "faulthandler", "-m", module, "--only", part]
-    process = subprocess.Popen(command, cwd=ROOT, env={"PATH": os.environ["PATH"], **environment})
+    environment = {"PATH": os.environ["PATH"], **environment}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
     try:
         yield process
     finally:

@@ -80,9 +80,12 @@ def test_kill_9_in_a_stage(field: Field, point: str) -> None:
         assert len(field.told(task)) == 1
 
 
-@pytest.mark.parametrize(("point", "attempts"), [("before the row", 2), ("row", 1), ("delivery", 1)])
+@pytest.mark.parametrize(
+    ("point", "attempts"), [("before the row", 2), ("row", 1), ("announced", 1), ("delivery", 1)]
+)
 def test_kill_9_at_the_end(field: Field, point: str, attempts: int) -> None:
-    """Between result and row, between row and delivery message, between that and its mark in the row."""
+    """Between result and row, between row and delivery record, between that and its message, between that and
+    its mark in the row."""
     document = field.document()
     task = field.ingestion(document)
     with field.worker(point) as first:

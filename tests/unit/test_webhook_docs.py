@@ -138,3 +138,14 @@ def test_the_statement_keeps_the_latest_of_each_task() -> None:
         found = database.execute("SELECT * FROM docmill_tasks ORDER BY task_id").fetchall()
     database.close()
     assert found == [("a", 3, "succeeded"), ("b", 1, "queued")]
+
+
+def test_its_routes_are_served() -> None:
+    from api.app import create_app
+
+    services: Any = memory_services()
+    served = create_app(services).openapi()["paths"]
+    named = re.findall(r"`(GET|POST|PATCH|DELETE) (/api/[^`]+)`", PAGE)
+    assert named
+    for method, path in named:
+        assert method.lower() in served[path], path
