@@ -102,8 +102,8 @@ def _attempt(services: Services, message: DeliveryMessage) -> News:
         _finish(services, stored, delivery.given_up(target, utc_now()))
         return _nothing
     sent, now = _post(services, target, delivery), utc_now()
-    _settle(services, stored, delivery, sent, now)
-    return lambda receiver: _fared(services, receiver, delivery, sent, now)
+    _settle(services, stored, delivery, target, sent, now)
+    return lambda receiver: _fared(services, receiver, delivery, target, sent, now)
 
 
 def _target(services: Services, delivery: Delivery) -> Target | Reason:
@@ -130,7 +130,12 @@ def _post(services: Services, target: Target, delivery: Delivery) -> Sent:
 
 
 def _settle(
-    services: Services, stored: Stored[Delivery], delivery: Delivery, sent: Sent, now: datetime
+    services: Services,
+    stored: Stored[Delivery],
+    delivery: Delivery,
+    target: Target,
+    sent: Sent,
+    now: datetime,
 ) -> None:
     """The next message first, then the record: the other way round a death in between would lose it."""
     failure = _failure(sent)
@@ -150,7 +155,7 @@ def _settle(
     _log(delivery, attempt, delay)
     _finish(services, stored, delivery.after(attempt, due, reason))
     if reason == "gone" and delivery.webhook_id is not None:
-        webhooks.disable(services, delivery.client_id, delivery.webhook_id, "gone", now)
+        webhooks.disable(services, delivery.client_id, delivery.webhook_id, "gone", now, url=target.url)
 
 
 def _failure(sent: Sent) -> FailureKind | None:
@@ -211,7 +216,9 @@ def _mark(services: Services, delivery: Delivery) -> None:
             current = services.tasks.get(delivery.client_id, task.task_id)
 
 
-def _fared(services: Services, receiver: Receiver, delivery: Delivery, sent: Sent, now: datetime) -> Receiver:
+def _fared(
+    services: Services, receiver: Receiver, delivery: Delivery, target: Target, sent: Sent, now: datetime
+) -> Receiver:
     """The receiver after an attempt. One that has failed for too long is disabled, after three warnings."""
     if sent.ok:
         return receiver.succeeded()
@@ -223,7 +230,7 @@ def _fared(services: Services, receiver: Receiver, delivery: Delivery, sent: Sen
     percent = after.failing_percent(now, services.settings.webhook_disable_after_seconds)
     warning = max((level for level in WARNINGS if percent >= level), default=0)
     if percent >= 100:
-        webhooks.disable(services, delivery.client_id, delivery.webhook_id, "failing", now)
+        webhooks.disable(services, delivery.client_id, delivery.webhook_id, "failing", now, url=target.url)
     elif warning > after.warning:
         told = "Webhook %s has done nothing but fail for %d %% of the time after which it is disabled."
         log.warning(told, delivery.webhook_id, warning, extra=_about(delivery))

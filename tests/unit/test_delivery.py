@@ -311,6 +311,26 @@ class TestFailing:
         assert [one.reason for one in log_of(services, webhook)] == ["gone", "webhook_disabled"]
         assert len(services.sender.sent) == 1
 
+    @pytest.mark.parametrize("answer", [Sent(410), REFUSED])
+    def test_nobody_is_disabled_for_what_an_address_did_that_was_replaced_meanwhile(
+        self, services: MemoryServices, answer: Sent
+    ) -> None:
+        webhook, _ = made(services)
+        name, other = webhook.webhook_id, Wish(url="https://new.example.com/")
+        long_ago = utc_now() - timedelta(seconds=services.settings.webhook_disable_after_seconds + 1)
+        services.receivers.save("acme", None, Receiver(key=name, failing_since=long_ago))
+        cancelled(services)
+
+        def post(*_: object, **__: object) -> Sent:
+            webhooks.change(services, "acme", name, other)
+            return answer
+
+        services.sender.post = post  # type: ignore[method-assign]
+        for message in due(services):
+            delivery.deliver(services, message.encode())
+        assert webhooks.find(services, "acme", name).enabled
+        assert receiver(services, name).failing_since != long_ago
+
     def test_enabled_again_everything_comes_back(self, services: MemoryServices) -> None:
         webhook, _ = made(services, "task.*")
         start = utc_now()
