@@ -24,8 +24,8 @@ from shared.tasks import Webhook, utc_now
 
 log = logging.getLogger(__name__)
 LONGEST_SPREAD = 10.0
-"""Times WEBHOOK_COOLDOWN_SECONDS: over so long, at most, they spread who come back to a receiver that was busy
-or left alone. Ten thousand of them must not stand in the way of everybody else's deliveries."""
+"""Times WEBHOOK_COOLDOWN_SECONDS: over so long, at most, they spread who come back to a receiver that was
+busy or left alone. Ten thousand of them must not stand in the way of everybody else's deliveries."""
 FIRST_SPREAD = 0.3
 """The same for the first time that somebody comes back to a receiver that was left alone."""
 THROTTLED = frozenset({429, 503})
@@ -83,7 +83,8 @@ def _nothing(receiver: Receiver) -> Receiver:
 @dataclass(frozen=True)
 class Target:
     url: str
-    keyring: Keyring
+    keyring: Keyring | None
+    """None: the client's, which is made on first use."""
 
 
 def _attempt(services: Services, message: DeliveryMessage) -> News:
@@ -112,7 +113,7 @@ def _target(services: Services, delivery: Delivery) -> Target | Reason:
         row = services.tasks.get(delivery.client_id, delivery.task_id or "")
         if row is None or row.task.webhook is None:
             return "task_deleted"
-        return Target(row.task.webhook.url, signing.client_keyring(services, delivery.client_id))
+        return Target(row.task.webhook.url, None)
     stored = services.subscriptions.get(delivery.client_id, delivery.webhook_id)
     if stored is None:
         return "webhook_deleted"
@@ -121,7 +122,8 @@ def _target(services: Services, delivery: Delivery) -> Target | Reason:
 
 def _post(services: Services, target: Target, delivery: Delivery) -> Sent:
     try:
-        headers = signing.headers(services, target.keyring, delivery.delivery_id, delivery.body, utc_now())
+        keyring = target.keyring or signing.client_keyring(services, delivery.client_id)
+        headers = signing.headers(services, keyring, delivery.delivery_id, delivery.body, utc_now())
     except Unavailable as error:
         log.error("A webhook cannot be signed: %s", error.message, extra=_about(delivery))
         return Sent(None, "signing_failed")

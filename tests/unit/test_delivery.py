@@ -204,6 +204,14 @@ class TestAttempts:
         (one,) = log_of(services, webhook)
         assert (one.status, one.attempts[0].failure) == ("pending", "signing_failed")
 
+    def test_nor_without_any_key(self, services: MemoryServices) -> None:
+        task = cancelled(services, URL)
+        (message,) = due(services)
+        services.settings = memory_services({"SECRETS_KEY": ""}).settings
+        delivery.deliver(services, message.encode())
+        (one,) = services.deliveries.of_task("acme", task.task_id).items
+        assert (one.status, one.attempts[0].failure) == ("pending", "signing_failed")
+
     def test_a_message_that_is_not_ours_is_dropped(self, services: MemoryServices) -> None:
         for body in (b"{", b"{}", b'{"client_id": "acme", "delivery_id": "msg_none", "receiver": "wh-none"}'):
             delivery.deliver(services, body)
