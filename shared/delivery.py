@@ -23,10 +23,10 @@ from shared.subscriptions import WARNINGS, Keyring, Receiver
 from shared.tasks import Webhook, utc_now
 
 log = logging.getLogger(__name__)
-LONGEST_PAUSE = 300.0
-"""Over this time, at most, they spread who come back to a receiver that was busy or left alone: ten thousand
-of them must not stand in the way of everybody else's deliveries."""
-SPREAD_SECONDS = 10.0
+LONGEST_SPREAD = 10.0
+"""Times WEBHOOK_COOLDOWN_SECONDS: over so long, at most, they spread who come back to a receiver that was
+busy or left alone. Ten thousand of them must not stand in the way of everybody else's deliveries."""
+FIRST_SPREAD = 0.3
 """The same for the first time that somebody comes back to a receiver that was left alone."""
 THROTTLED = frozenset({429, 503})
 """Answers whose Retry-After is heeded."""
@@ -64,7 +64,9 @@ def revive(services: Services, message: DeliveryMessage) -> None:
 
 def _put_off(services: Services, message: DeliveryMessage, seconds: float) -> None:
     """Comes back when the receiver has cooled down, at a chance time that is spread wider with every time."""
-    spread = min((SPREAD_SECONDS if seconds else 1.0) * 2.0**message.deferred, LONGEST_PAUSE)
+    cooldown = services.settings.webhook_cooldown_seconds
+    spread = (cooldown * FIRST_SPREAD if seconds else 1.0) * 2.0**message.deferred
+    spread = min(spread, cooldown * LONGEST_SPREAD)
     delay = seconds + _chance() * spread
     later = message.model_copy(update={"deferred": min(message.deferred + 1, 10)})
     services.queues.put(DELIVERIES_QUEUE, later.encode(), delay=max(delay, 1.0))
@@ -81,7 +83,8 @@ def _nothing(receiver: Receiver) -> Receiver:
 @dataclass(frozen=True)
 class Target:
     url: str
-    keyring: Keyring
+    keyring: Keyring | None
+    """None: the client's, which is made on first use."""
 
 
 def _attempt(services: Services, message: DeliveryMessage) -> News:
@@ -100,8 +103,8 @@ def _attempt(services: Services, message: DeliveryMessage) -> News:
         _finish(services, stored, delivery.given_up(target, utc_now()))
         return _nothing
     sent, now = _post(services, target, delivery), utc_now()
-    _settle(services, stored, delivery, sent, now)
-    return lambda receiver: _fared(services, receiver, delivery, sent, now)
+    _settle(services, stored, delivery, target, sent, now)
+    return lambda receiver: _fared(services, receiver, delivery, target, sent, now)
 
 
 def _target(services: Services, delivery: Delivery) -> Target | Reason:
@@ -110,7 +113,7 @@ def _target(services: Services, delivery: Delivery) -> Target | Reason:
         row = services.tasks.get(delivery.client_id, delivery.task_id or "")
         if row is None or row.task.webhook is None:
             return "task_deleted"
-        return Target(row.task.webhook.url, signing.client_keyring(services, delivery.client_id))
+        return Target(row.task.webhook.url, None)
     stored = services.subscriptions.get(delivery.client_id, delivery.webhook_id)
     if stored is None:
         return "webhook_deleted"
@@ -119,7 +122,8 @@ def _target(services: Services, delivery: Delivery) -> Target | Reason:
 
 def _post(services: Services, target: Target, delivery: Delivery) -> Sent:
     try:
-        headers = signing.headers(services, target.keyring, delivery.delivery_id, delivery.body, utc_now())
+        keyring = target.keyring or signing.client_keyring(services, delivery.client_id)
+        headers = signing.headers(services, keyring, delivery.delivery_id, delivery.body, utc_now())
     except Unavailable as error:
         log.error("A webhook cannot be signed: %s", error.message, extra=_about(delivery))
         return Sent(None, "signing_failed")
@@ -128,7 +132,12 @@ def _post(services: Services, target: Target, delivery: Delivery) -> Sent:
 
 
 def _settle(
-    services: Services, stored: Stored[Delivery], delivery: Delivery, sent: Sent, now: datetime
+    services: Services,
+    stored: Stored[Delivery],
+    delivery: Delivery,
+    target: Target,
+    sent: Sent,
+    now: datetime,
 ) -> None:
     """The next message first, then the record: the other way round a death in between would lose it."""
     failure = _failure(sent)
@@ -148,7 +157,7 @@ def _settle(
     _log(delivery, attempt, delay)
     _finish(services, stored, delivery.after(attempt, due, reason))
     if reason == "gone" and delivery.webhook_id is not None:
-        webhooks.disable(services, delivery.client_id, delivery.webhook_id, "gone", now)
+        webhooks.disable(services, delivery.client_id, delivery.webhook_id, "gone", now, url=target.url)
 
 
 def _failure(sent: Sent) -> FailureKind | None:
@@ -209,7 +218,9 @@ def _mark(services: Services, delivery: Delivery) -> None:
             current = services.tasks.get(delivery.client_id, task.task_id)
 
 
-def _fared(services: Services, receiver: Receiver, delivery: Delivery, sent: Sent, now: datetime) -> Receiver:
+def _fared(
+    services: Services, receiver: Receiver, delivery: Delivery, target: Target, sent: Sent, now: datetime
+) -> Receiver:
     """The receiver after an attempt. One that has failed for too long is disabled, after three warnings."""
     if sent.ok:
         return receiver.succeeded()
@@ -221,7 +232,7 @@ def _fared(services: Services, receiver: Receiver, delivery: Delivery, sent: Sen
     percent = after.failing_percent(now, services.settings.webhook_disable_after_seconds)
     warning = max((level for level in WARNINGS if percent >= level), default=0)
     if percent >= 100:
-        webhooks.disable(services, delivery.client_id, delivery.webhook_id, "failing", now)
+        webhooks.disable(services, delivery.client_id, delivery.webhook_id, "failing", now, url=target.url)
     elif warning > after.warning:
         told = "Webhook %s has done nothing but fail for %d %% of the time after which it is disabled."
         log.warning(told, delivery.webhook_id, warning, extra=_about(delivery))

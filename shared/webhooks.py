@@ -159,12 +159,25 @@ def rotate(services: Services, client_id: str, webhook_id: str, overlap: timedel
     return made[0]
 
 
-def disable(services: Services, client_id: str, webhook_id: str, reason: Disabled, now: datetime) -> None:
-    """Nothing happens when it is gone, or disabled already."""
+def disable(
+    services: Services,
+    client_id: str,
+    webhook_id: str,
+    reason: Disabled,
+    now: datetime,
+    *,
+    url: str | None = None,
+) -> None:
+    """Nothing happens when it is gone, disabled already, or no longer of the `url` that is to blame."""
+
+    def disabled(webhook: Subscription) -> Subscription:
+        return webhook.disabled(reason, now) if url in {None, webhook.url} else webhook
+
     try:
         webhook = find(services, client_id, webhook_id)
-        if webhook.enabled:
-            _save(services, client_id, webhook_id, lambda current: current.disabled(reason, now))
+        if disabled(webhook) == webhook:
+            return
+        if not _save(services, client_id, webhook_id, disabled).enabled:
             log.error("Webhook %s is disabled: %s.", webhook_id, reason, extra={"client_id": client_id})
     except NotFound:
         return

@@ -204,6 +204,14 @@ class TestAttempts:
         (one,) = log_of(services, webhook)
         assert (one.status, one.attempts[0].failure) == ("pending", "signing_failed")
 
+    def test_nor_without_any_key(self, services: MemoryServices) -> None:
+        task = cancelled(services, URL)
+        (message,) = due(services)
+        services.settings = memory_services({"SECRETS_KEY": ""}).settings
+        delivery.deliver(services, message.encode())
+        (one,) = services.deliveries.of_task("acme", task.task_id).items
+        assert (one.status, one.attempts[0].failure) == ("pending", "signing_failed")
+
     def test_a_message_that_is_not_ours_is_dropped(self, services: MemoryServices) -> None:
         for body in (b"{", b"{}", b'{"client_id": "acme", "delivery_id": "msg_none", "receiver": "wh-none"}'):
             delivery.deliver(services, body)
@@ -310,6 +318,26 @@ class TestFailing:
         assert webhooks.find(services, "acme", webhook.webhook_id).disabled_reason == "gone"
         assert [one.reason for one in log_of(services, webhook)] == ["gone", "webhook_disabled"]
         assert len(services.sender.sent) == 1
+
+    @pytest.mark.parametrize("answer", [Sent(410), REFUSED])
+    def test_nobody_is_disabled_for_what_an_address_did_that_was_replaced_meanwhile(
+        self, services: MemoryServices, answer: Sent
+    ) -> None:
+        webhook, _ = made(services)
+        name, other = webhook.webhook_id, Wish(url="https://new.example.com/")
+        long_ago = utc_now() - timedelta(seconds=services.settings.webhook_disable_after_seconds + 1)
+        services.receivers.save("acme", None, Receiver(key=name, failing_since=long_ago))
+        cancelled(services)
+
+        def post(*_: object, **__: object) -> Sent:
+            webhooks.change(services, "acme", name, other)
+            return answer
+
+        services.sender.post = post  # type: ignore[method-assign]
+        for message in due(services):
+            delivery.deliver(services, message.encode())
+        assert webhooks.find(services, "acme", name).enabled
+        assert receiver(services, name).failing_since != long_ago
 
     def test_enabled_again_everything_comes_back(self, services: MemoryServices) -> None:
         webhook, _ = made(services, "task.*")
