@@ -32,11 +32,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 @pytest.fixture(scope="module")
 def office() -> Iterator[PostOffice]:
-    settings = {
-        "WEBHOOK_TIMEOUT_SECONDS": str(TIMEOUT),
-        "WEBHOOK_COOLDOWN_SECONDS": str(COOLDOWN),
-        "WEBHOOK_RETRY_SECONDS": "1,1,1,1,1,1",
-    }
+    settings = {"WEBHOOK_COOLDOWN_SECONDS": str(COOLDOWN), "WEBHOOK_RETRY_SECONDS": "1,1,1,1,1,1"}
     with post_office(*CLIENTS, **settings) as office:
         yield office
 
@@ -102,19 +98,21 @@ def addressees(office: PostOffice, endpoint: Endpoint) -> list[Addressee]:
 
 
 def test_a_receiver_that_hangs_harms_no_other(office: PostOffice, endpoint: Endpoint) -> None:
-    """80 events each for one that answers and one that does not: to webhooks of two clients and to the URLs
+    """60 events each for one that answers and one that does not: to webhooks of two clients and to the URLs
     of their tasks."""
-    with Endpoint(HANG) as hanging, office.worker(), office.worker():
+    impatient = {"WEBHOOK_TIMEOUT_SECONDS": str(TIMEOUT)}
+    with Endpoint(HANG) as hanging, office.worker(**impatient), office.worker(**impatient):
         good, bad = addressees(office, endpoint), addressees(office, hanging)
-        tasks = office.all_cancelled([(one.client, one.url) for one in good + bad if not one.webhook] * 8)
+        tasks = office.all_cancelled([(one.client, one.url) for one in good + bad if not one.webhook] * 6)
         wait(lambda: [one.missing(tasks) for one in good], lambda left: not any(left))
         wait(lambda: [one.visits() for one in bad], lambda visits: min(visits) > 1)
         assert max(one.visits() for one in bad) <= MOST_VISITS
         waiting = [delivery for one in bad for delivery in one.deliveries(tasks)]
-        assert len(waiting) == 80 and all(delivery.pending for delivery in waiting)
-        assert sum(delivery.made for delivery in waiting) <= hanging.connections <= MOST_VISITS * len(bad)
+        assert len(waiting) == 60 and all(delivery.pending for delivery in waiting)
+        made = sum(delivery.made for delivery in waiting)  # some, on a slow machine, without a connection
+        assert max(made, hanging.connections) <= MOST_VISITS * len(bad)
         hanging.always = Answer()
-        wait(lambda: [one.missing(tasks) for one in bad], lambda left: not any(left))
+        wait(lambda: [one.missing(tasks) for one in bad], lambda left: not any(left), 120)
         office.quiet()
     for one in good + bad:
         assert_all_told(one, tasks)
