@@ -25,6 +25,9 @@ MOST_RETIRED: Final = 4
 """Secrets that sign beside the one in force: the header has to stay short, however often somebody rotates."""
 WARNINGS: Final = (50, 70, 90)
 """Per cent of the time that an endpoint may fail; at each of them its owner is warned."""
+SKEW: Final = timedelta(seconds=10)
+"""How far the clocks of two machines may be apart: a webhook that one has made hears at once of what happens
+on the other."""
 LONGEST_COOLING: Final = timedelta(minutes=10)
 LONGEST_THROTTLE: Final = timedelta(hours=1)
 """How long a Retry-After may keep everything from a receiver."""
@@ -78,7 +81,9 @@ class Subscription(Value):
 
     def wants(self, event_type: str, at: datetime) -> bool:
         """Whether it is told of an event of that type and time: not of what was before it."""
-        return at >= self.created_at and any(matches(pattern, event_type) for pattern in self.event_types)
+        return at >= self.created_at - SKEW and any(
+            matches(pattern, event_type) for pattern in self.event_types
+        )
 
     def disabled(self, reason: Disabled, now: datetime) -> Subscription:
         if not self.enabled:

@@ -94,6 +94,17 @@ class TestWhoIsTold:
                 assert (event["type"], event["data"]["task_id"]) == (one.type, task.task_id)
         assert len(services.deliveries.of_task("acme", task.task_id).items) == 4
 
+    def test_a_new_one_is_told_also_where_the_clock_is_a_little_slow(self, services: MemoryServices) -> None:
+        """It was made on a machine whose clock is ahead of the one on which its first event happens."""
+        webhook, _ = made(services)
+        stored = services.subscriptions.get("acme", webhook.webhook_id)
+        assert stored is not None
+        ahead = stored.value.model_copy(update={"created_at": utc_now() + timedelta(seconds=5)})
+        services.subscriptions.save(stored, ahead)
+        cancelled(services)
+        send(services)
+        assert len(services.sender.sent) == 1
+
     def test_nothing_of_before_and_nothing_of_another_client(self, services: MemoryServices) -> None:
         cancelled(services)
         webhook, _ = made(services, "*")
