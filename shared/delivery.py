@@ -19,7 +19,7 @@ from shared.errors import DocmillError, Unavailable
 from shared.messages import DeliveryMessage
 from shared.names import DELIVERIES_QUEUE
 from shared.ports import Row, RowChanged, Sent, Services, Stored
-from shared.subscriptions import WARNINGS, Keyring, Receiver
+from shared.subscriptions import Keyring, Receiver
 from shared.tasks import Webhook, utc_now
 
 log = logging.getLogger(__name__)
@@ -230,13 +230,15 @@ def _fared(
     if delivery.webhook_id is None:
         return after
     percent = after.failing_percent(now, services.settings.webhook_disable_after_seconds)
-    warning = max((level for level in WARNINGS if percent >= level), default=0)
-    if percent >= 100:
+    level = after.next_level(percent)
+    if level is None:
+        return after
+    if level == 100:
         webhooks.disable(services, delivery.client_id, delivery.webhook_id, "failing", now, url=target.url)
-    elif warning > after.warning:
-        told = "Webhook %s has done nothing but fail for %d %% of the time after which it is disabled."
-        log.warning(told, delivery.webhook_id, warning, extra=_about(delivery))
-    return after.model_copy(update={"warning": max(warning, after.warning)})
+        return after
+    told = "Webhook %s has done nothing but fail for %d %% of the time after which it is disabled."
+    log.warning(told, delivery.webhook_id, level, extra=_about(delivery))
+    return after.model_copy(update={"warning": level})
 
 
 def _cooled(services: Services, receiver: Receiver, sent: Sent, now: datetime) -> Receiver:

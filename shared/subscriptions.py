@@ -150,6 +150,14 @@ class Receiver(Value):
             return 0.0
         return 100 * (now - self.failing_since).total_seconds() / allowed
 
+    def next_level(self, percent: float) -> int | None:
+        """What follows from one more failure: a warning, or 100 for the end; None when nothing does.
+
+        One after the other, however late: after a long silence a single failure is no end yet.
+        """
+        level = next((level for level in (*WARNINGS, 100) if level > self.warning), None)
+        return level if level is not None and percent >= level else None
+
     def public(self) -> dict[str, Any]:
         """What its client sees of it, as JSON values."""
         shown = {"failing_since", "warning", "cooling_until"}

@@ -321,6 +321,25 @@ class TestFailing:
         warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
         assert [line for line in warned if "nothing but fail" in line and name in line]
 
+    def test_one_failure_of_long_ago_and_one_of_today_are_no_end(self, services: MemoryServices) -> None:
+        """Nothing was sent in between, so nobody was warned either."""
+        webhook, _ = made(services)
+        name = webhook.webhook_id
+        redelivery.example(services, "acme", name)
+        send(services, REFUSED)
+        stored = services.receivers.get("acme", name)
+        assert stored is not None
+        long_ago = utc_now() - timedelta(days=20)
+        services.receivers.save("acme", stored, stored.value.model_copy(update={"failing_since": long_ago}))
+        cancelled(services)
+        (message,) = due(services)
+        services.sender.answers = [REFUSED]
+        delivery.deliver(services, message.encode())
+        assert webhooks.find(services, "acme", name).enabled
+        assert receiver(services, name).warning == 50
+        send(services, REFUSED)
+        assert receiver(services, name) == Receiver(key=name)  # it had only failed for a moment
+
     def test_gone_disables_at_once(self, services: MemoryServices) -> None:
         webhook, _ = made(services)
         cancelled(services)
