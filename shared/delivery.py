@@ -195,8 +195,17 @@ def _finish(services: Services, stored: Stored[Delivery], after: Delivery) -> No
             found = services.deliveries.get(after.client_id, after.delivery_id)
             if found is None or found.value.made >= after.made:
                 return  # its time was up, or another worker has written down the same attempt
+            if found.value.pending and after.status != "delivered":
+                after = _as_wished(services, after)
             stored = found
     _mark(services, after)
+
+
+def _as_wished(services: Services, delivery: Delivery) -> Delivery:
+    """Somebody asked for it in the middle of an attempt, by a message that names that attempt: one more."""
+    again = delivery.again(utc_now())
+    services.queues.put(DELIVERIES_QUEUE, DeliveryMessage.of(again).encode())
+    return again
 
 
 def _mark(services: Services, delivery: Delivery) -> None:

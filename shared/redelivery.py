@@ -119,8 +119,10 @@ def _again(services: Services, client_id: str, delivery_id: str) -> Delivery | N
             return services.deliveries.save(stored, stored.value.again(utc_now())).value
         except RowChanged:
             found = services.deliveries.get(client_id, delivery_id)
-            if found is None or found.value.made > stored.value.made:
-                return found.value if found else None
+            if found is None:
+                return None
+            if found.value.made > stored.value.made and found.value.status == "delivered":
+                return found.value
 
 
 def _first_type(webhook: Subscription) -> str:

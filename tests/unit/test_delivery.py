@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
@@ -16,7 +17,7 @@ from shared.deliveries import KEPT, Delivery
 from shared.errors import Conflict, InvalidPayload, NotFound, StorageUnavailable, Unavailable
 from shared.messages import DeliveryMessage, from_wire
 from shared.names import DELIVERIES_QUEUE, poison_queue
-from shared.ports import Sent
+from shared.ports import Sent, Stored
 from shared.submission import Submission, submit
 from shared.subscriptions import EVENT_TYPES, Receiver, Subscription
 from shared.tasks import Task, utc_now
@@ -58,6 +59,13 @@ def send(services: MemoryServices, *answers: Sent) -> None:
     while messages := due(services):
         for message in messages:
             delivery.deliver(services, message.encode())
+
+
+def send_all_but_the_last(services: MemoryServices) -> None:
+    for _ in range(3):
+        (message,) = due(services)
+        services.sender.answers = [REFUSED]
+        delivery.deliver(services, message.encode())
 
 
 def log_of(services: MemoryServices, webhook: Subscription) -> list[Delivery]:
@@ -415,6 +423,42 @@ class TestAgain:
         with pytest.raises(StorageUnavailable):
             redelivery.redeliver(services, "acme", log_of(services, webhook)[0].delivery_id)
         services.deliveries.save = save  # type: ignore[method-assign]
+        send(services)
+        assert log_of(services, webhook)[0].status == "delivered"
+
+    def test_a_wish_in_the_middle_of_the_last_attempt_is_not_lost(self, services: MemoryServices) -> None:
+        """The message that it puts names the attempt that is under way."""
+        webhook, _ = made(services)
+        cancelled(services)
+        send_all_but_the_last(services)
+        (one,), post = log_of(services, webhook), services.sender.post
+        told = []
+
+        def overtaken(*arguments: Any, **named: Any) -> Sent:
+            services.sender.post = post  # type: ignore[method-assign]
+            told.append(redelivery.redeliver(services, "acme", one.delivery_id).status)
+            return REFUSED
+
+        services.sender.post = overtaken  # type: ignore[method-assign]
+        send(services, REFUSED)
+        (after,) = log_of(services, webhook)
+        assert told == ["pending"]
+        assert (after.status, after.made, after.before) == ("delivered", 6, 4)
+
+    def test_nor_when_that_attempt_ends_in_the_middle_of_the_wish(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        send_all_but_the_last(services)
+        (one,), save = log_of(services, webhook), services.deliveries.save
+
+        def overtaken(*arguments: Any) -> Stored[Delivery]:
+            services.deliveries.save = save  # type: ignore[method-assign]
+            services.sender.answers = [REFUSED]
+            delivery.deliver(services, due(services)[0].encode())
+            return save(*arguments)
+
+        services.deliveries.save = overtaken  # type: ignore[method-assign]
+        assert redelivery.redeliver(services, "acme", one.delivery_id).status == "pending"
         send(services)
         assert log_of(services, webhook)[0].status == "delivered"
 
