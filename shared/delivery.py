@@ -62,6 +62,17 @@ def revive(services: Services, message: DeliveryMessage) -> None:
         services.queues.put(DELIVERIES_QUEUE, body, delay=SECOND_CHANCE_SECONDS)
 
 
+def remind(services: Services, client_id: str, delivery_id: str, now: datetime) -> None:
+    """Puts a message of a pending delivery, whose own got lost. If it did not, the second one does nothing.
+
+    Raises RowChanged when somebody is at it.
+    """
+    stored = services.deliveries.get(client_id, delivery_id)
+    if stored is not None and stored.value.pending:
+        services.queues.put(DELIVERIES_QUEUE, DeliveryMessage.of(stored.value).encode())
+        services.deliveries.save(stored, stored.value.model_copy(update={"next_attempt_at": now}))
+
+
 def _put_off(services: Services, message: DeliveryMessage, seconds: float) -> None:
     """Comes back when the receiver has cooled down, at a chance time that is spread wider with every time."""
     cooldown = services.settings.webhook_cooldown_seconds

@@ -245,6 +245,28 @@ class TestAttempts:
         assert services.queues.depth(DELIVERIES_QUEUE) == 1
         assert services.queues.depth(poison_queue(DELIVERIES_QUEUE)) == 0
 
+    def test_what_lost_its_message_goes_on(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        send_all_but_the_last(services)
+        assert len(due(services)) == 1  # and nobody works on it
+        now = utc_now()
+        for hours in (23, 25, 26):
+            later = now + timedelta(hours=hours)
+            maintenance.remind_deliveries(services, "acme", later, float("inf"))
+        assert services.queues.depth(DELIVERIES_QUEUE) == 1
+        send(services)
+        assert log_of(services, webhook)[0].status == "delivered"
+
+    def test_a_reminder_of_what_waits_sends_nothing_twice(self, services: MemoryServices) -> None:
+        made(services)
+        cancelled(services)
+        later = utc_now() + timedelta(hours=25)
+        maintenance.remind_deliveries(services, "acme", later, float("inf"))
+        assert services.queues.depth(DELIVERIES_QUEUE) == 2
+        send(services)
+        assert len(services.sender.sent) == 1
+
 
 def _out_of_reach(*_: object, **__: object) -> None:
     raise StorageUnavailable
