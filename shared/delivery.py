@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared import gate, signing, webhooks
+from shared import gate, outbox, signing, webhooks
 from shared.deliveries import Delivery, DeliveryAttempt, FailureKind, Reason, retry_delay
 from shared.errors import DocmillError, Unavailable
 from shared.messages import DeliveryMessage
@@ -55,9 +55,12 @@ def deliver(services: Services, body: bytes) -> None:
 
 
 def revive(services: Services, message: DeliveryMessage) -> None:
-    """A message that the host gave up: if its delivery is not done, it goes on."""
+    """A message that the host gave up: if its delivery is not done, it goes on.
+
+    After its attempt there is nothing to do: the message of the next one lies on the queue, for its own time.
+    """
     stored = services.deliveries.get(message.client_id, message.delivery_id)
-    if stored is not None and stored.value.pending:
+    if stored is not None and stored.value.pending and message.attempt > stored.value.made:
         body = DeliveryMessage.of(stored.value).encode()
         services.queues.put(DELIVERIES_QUEUE, body, delay=SECOND_CHANCE_SECONDS)
 
@@ -111,7 +114,9 @@ def _attempt(services: Services, message: DeliveryMessage) -> News:
         delivery = delivery.again(utc_now())
     target = _target(services, delivery)
     if not isinstance(target, Target):
-        _finish(services, stored, delivery.given_up(target, utc_now()))
+        given_up = delivery.given_up(target, utc_now())
+        _finish(services, stored, given_up)
+        outbox.reconsider(services, given_up)
         return _nothing
     sent, now = _post(services, target, delivery), utc_now()
     _settle(services, stored, delivery, target, sent, now)

@@ -245,6 +245,19 @@ class TestAttempts:
         assert services.queues.depth(DELIVERIES_QUEUE) == 1
         assert services.queues.depth(poison_queue(DELIVERIES_QUEUE)) == 0
 
+    def test_what_the_host_gave_up_after_its_attempt_comes_not_before_its_time(
+        self, services: MemoryServices
+    ) -> None:
+        made(services)
+        cancelled(services)
+        (message,) = due(services)
+        services.sender.answers = [REFUSED]
+        delivery.deliver(services, message.encode())
+        assert len(due(services)) == 1
+        services.queues.put(poison_queue(DELIVERIES_QUEUE), message.encode())
+        maintenance.sweep(services)
+        assert services.queues.depth(DELIVERIES_QUEUE) == 0
+
     def test_what_lost_its_message_goes_on(self, services: MemoryServices) -> None:
         webhook, _ = made(services)
         cancelled(services)
@@ -398,6 +411,41 @@ class TestFailing:
             delivery.deliver(services, message.encode())
         assert webhooks.find(services, "acme", name).enabled
         assert receiver(services, name).failing_since != long_ago
+
+    def test_what_is_noted_while_it_is_being_enabled_comes_all_the_same(
+        self, services: MemoryServices
+    ) -> None:
+        """Whoever notes it saw the webhook disabled; whoever recovers does not see the note yet."""
+        webhook, _ = made(services)
+        name, start = webhook.webhook_id, utc_now()
+        webhooks.change(services, "acme", name, Wish(enabled=False))
+        add = services.deliveries.add
+
+        def overtaken(one: Delivery) -> Stored[Delivery]:
+            webhooks.change(services, "acme", name, Wish(enabled=True))
+            assert redelivery.recover(services, "acme", name, start).recovered == 0
+            return add(one)
+
+        services.deliveries.add = overtaken  # type: ignore[method-assign]
+        cancelled(services)
+        send(services)
+        assert [one.status for one in log_of(services, webhook)] == ["delivered"]
+
+    def test_nor_is_what_was_on_its_way_lost(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        name, start, save = webhook.webhook_id, utc_now(), services.deliveries.save
+        cancelled(services)
+        webhooks.change(services, "acme", name, Wish(enabled=False))
+
+        def overtaken(*arguments: Any) -> Stored[Delivery]:
+            services.deliveries.save = save  # type: ignore[method-assign]
+            webhooks.change(services, "acme", name, Wish(enabled=True))
+            assert redelivery.recover(services, "acme", name, start).recovered == 0
+            return save(*arguments)
+
+        services.deliveries.save = overtaken  # type: ignore[method-assign]
+        send(services)
+        assert [one.status for one in log_of(services, webhook)] == ["delivered"]
 
     def test_enabled_again_everything_comes_back(self, services: MemoryServices) -> None:
         webhook, _ = made(services, "task.*")
