@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from shared import delivery, maintenance, runner, signing, webhooks
+from shared import delivery, maintenance, redelivery, runner, signing, webhooks
 from shared.cancellation import cancel
 from shared.errors import Conflict, NotFound, StorageUnavailable
 from shared.messages import from_wire
@@ -73,7 +73,9 @@ SCRIPTS = st.sampled_from(
     )
 )
 
-ANSWERS = st.sampled_from(([], [], [Sent(500)], [Sent(None, "timeout")]))
+ANSWERS = st.sampled_from(([], [], [Sent(500)], [Sent(500)], [Sent(None, "timeout")], [Sent(410)]))
+VERY_LONG = timedelta(days=2)
+"""After so long the sweep takes a message for lost."""
 
 
 class Plan:
@@ -142,7 +144,7 @@ class Protocol(RuleBasedStateMachine):
         self.stores = memory_services(
             {
                 "TASK_MAX_ATTEMPTS": str(MAX_ATTEMPTS),
-                "WEBHOOK_RETRY_SECONDS": ",".join("0" * 40),
+                "WEBHOOK_RETRY_SECONDS": "0,0",
                 "WEBHOOK_COOLDOWN_SECONDS": "0",
             }
         )
@@ -160,6 +162,7 @@ class Protocol(RuleBasedStateMachine):
         self.messages: list[bytes] = []
         self.history: dict[str, list[Task]] = {}
         self.robbed: list[Task] = []
+        self.began = utc_now()
         self._watch()
 
     def teardown(self) -> None:
@@ -220,6 +223,31 @@ class Protocol(RuleBasedStateMachine):
             self._deliver()
         self.stores.sender.answers = []
 
+    @rule(enabled=st.booleans(), fault=FAULTS)
+    def a_webhook_is_disabled_or_enabled(self, enabled: bool, fault: Fault | None) -> None:
+        with self._struck(fault):
+            webhooks.change(self.services, CLIENT, self.webhook.webhook_id, Wish(enabled=enabled))
+
+    @rule(fault=FAULTS)
+    def what_failed_is_recovered(self, fault: Fault | None) -> None:
+        with self._struck(fault), suppress(Conflict):
+            redelivery.recover(self.services, CLIENT, self.webhook.webhook_id, self.began)
+
+    @rule(which=st.integers(0, 1000), fault=FAULTS)
+    def one_is_sent_again(self, which: int, fault: Fault | None) -> None:
+        with self._struck(fault):
+            self._send_again(which)
+
+    def _send_again(self, which: int) -> None:
+        names = sorted(one.delivery_id for one in self.stores.deliveries._rows.of_client(CLIENT))
+        if names:
+            with suppress(Conflict):
+                redelivery.redeliver(self.services, CLIENT, names[which % len(names)])
+
+    @rule()
+    def the_queue_of_deliveries_is_lost(self) -> None:
+        self.stores.queues._queues.pop(DELIVERIES_QUEUE, None)
+
     @rule(fault=FAULTS)
     def the_sweep_comes(self, fault: Fault | None) -> None:
         with self._struck(fault):
@@ -261,6 +289,11 @@ class Protocol(RuleBasedStateMachine):
         receivers = self.stores.receivers._rows._rows
         for name, held in receivers.items():
             receivers[name] = Stored(held.value.released(), held.etag)
+        deliveries = self.stores.deliveries._rows._rows
+        for name, stored in deliveries.items():
+            if stored.value.pending:
+                earlier = stored.value.model_copy(update={"next_attempt_at": utc_now() - VERY_LONG})
+                deliveries[name] = Stored(earlier, stored.etag)
 
     def _others_go_on(self, kind: str) -> None:
         """While somebody is stopped in the middle of a step: leases run out, or its message comes
@@ -270,9 +303,23 @@ class Protocol(RuleBasedStateMachine):
         elif self.messages:
             for queue in (QUEUE, POISON):
                 self.stores.queues.put(queue, self.messages[-1])
-        for step in (self._work, lambda: maintenance.sweep(self.services), self._work, self._deliver):
+        steps = (
+            self._work,
+            lambda: maintenance.sweep(self.services),
+            self._work,
+            self._wishes,
+            self._deliver,
+        )
+        for step in steps:
             with suppress(StorageUnavailable):
                 step()
+
+    def _wishes(self) -> None:
+        """The client mends its webhook, and asks for everything."""
+        name = self.webhook.webhook_id
+        webhooks.change(self.services, CLIENT, name, Wish(enabled=True))
+        redelivery.recover(self.services, CLIENT, name, self.began)
+        self._send_again(0)
 
     @contextmanager
     def _struck(self, fault: Fault | None) -> Iterator[None]:
@@ -330,7 +377,22 @@ class Protocol(RuleBasedStateMachine):
     # --- the end -----------------------------------------------------------------------------------------
 
     def _all_is_well_again(self) -> None:
-        """Without faults everything comes to its end, in so many rounds, whatever happened before."""
+        """Without faults everything comes to its end, in so many rounds, whatever happened before. Then the
+        client asks for what failed."""
+        self._come_to_an_end()
+        webhooks.change(self.services, CLIENT, self.webhook.webhook_id, Wish(enabled=True))
+        recovery = redelivery.recover(self.services, CLIENT, self.webhook.webhook_id, self.began)
+        assert recovery.complete
+        for one in self.stores.deliveries._rows.of_client(CLIENT):
+            if one.status == "failed":
+                assert one.webhook_id is None
+                redelivery.redeliver(self.services, CLIENT, one.delivery_id)
+        self._come_to_an_end()
+        assert self.accepted <= set(self.history)
+        for states in self.history.values():
+            self._is_true(states[-1])
+
+    def _come_to_an_end(self) -> None:
         for _ in range(ROUNDS):
             self.time_passes()
             maintenance.sweep(self.services)
@@ -345,9 +407,6 @@ class Protocol(RuleBasedStateMachine):
         ]
         self.what_has_ended_has_ended()
         self.counts_go_up_and_stay_below_the_limit()
-        assert self.accepted <= set(self.history)
-        for states in self.history.values():
-            self._is_true(states[-1])
 
     def _visible(self, queue: str) -> bool:
         return self.stores.queues.oldest(queue) is not None
@@ -355,8 +414,10 @@ class Protocol(RuleBasedStateMachine):
     def _quiet(self) -> bool:
         queues = (QUEUE, POISON, DELIVERIES_QUEUE)
         rows = self.stores.tasks._rows.values()
-        return all(self.stores.queues.depth(queue) == 0 for queue in queues) and not any(
-            row.task.needs_attention for row in rows
+        return (
+            all(self.stores.queues.depth(queue) == 0 for queue in queues)
+            and not any(row.task.needs_attention for row in rows)
+            and not any(one.pending for one in self.stores.deliveries._rows.of_client(CLIENT))
         )
 
     def _is_true(self, task: Task) -> None:
