@@ -108,7 +108,8 @@ def _attempt(services: Services, message: DeliveryMessage) -> News:
         return _nothing
     delivery = stored.value
     if message.attempt <= delivery.made or not (delivery.pending or message.by_hand):
-        _mark(services, delivery)  # whoever made the attempt may have died before
+        _mark(services, delivery)  # whoever made the attempt, or gave it up, may have died before
+        outbox.reconsider(services, delivery)
         return _nothing
     if not delivery.pending:
         delivery = delivery.again(utc_now())

@@ -28,6 +28,7 @@ from shared.messages import from_wire
 from shared.names import DELIVERIES_QUEUE, poison_queue
 from shared.ports import Row, Sent, Stored
 from shared.submission import Submission, submit
+from shared.subscriptions import Subscription
 from shared.tasks import FINAL, Task, TaskStatus, utc_now
 from shared.webhooks import Wish
 from tests.services import memory_services, registered
@@ -163,6 +164,8 @@ class Protocol(RuleBasedStateMachine):
         self.history: dict[str, list[Task]] = {}
         self.robbed: list[Task] = []
         self.began = utc_now()
+        self.wishes: dict[str, int] = {}
+        self.recovered: Subscription | None = None
         self._watch()
 
     def teardown(self) -> None:
@@ -231,7 +234,7 @@ class Protocol(RuleBasedStateMachine):
     @rule(fault=FAULTS)
     def what_failed_is_recovered(self, fault: Fault | None) -> None:
         with self._struck(fault), suppress(Conflict):
-            redelivery.recover(self.services, CLIENT, self.webhook.webhook_id, self.began)
+            self._recover()
 
     @rule(which=st.integers(0, 1000), fault=FAULTS)
     def one_is_sent_again(self, which: int, fault: Fault | None) -> None:
@@ -241,8 +244,19 @@ class Protocol(RuleBasedStateMachine):
     def _send_again(self, which: int) -> None:
         names = sorted(one.delivery_id for one in self.stores.deliveries._rows.of_client(CLIENT))
         if names:
+            name = names[which % len(names)]
             with suppress(Conflict):
-                redelivery.redeliver(self.services, CLIENT, names[which % len(names)])
+                redelivery.redeliver(self.services, CLIENT, name)
+                self.wishes[name] = self._times_sent(name)
+
+    def _recover(self) -> None:
+        """Notes the webhook as it was before, if nothing is left to recover."""
+        webhook = webhooks.find(self.stores, CLIENT, self.webhook.webhook_id)
+        assert redelivery.recover(self.services, CLIENT, webhook.webhook_id, self.began).complete
+        self.recovered = webhook
+
+    def _times_sent(self, delivery_id: str) -> int:
+        return sum(headers["webhook-id"] == delivery_id for _, _, headers in self.stores.sender.sent)
 
     @rule()
     def the_queue_of_deliveries_is_lost(self) -> None:
@@ -318,7 +332,7 @@ class Protocol(RuleBasedStateMachine):
         """The client mends its webhook, and asks for everything."""
         name = self.webhook.webhook_id
         webhooks.change(self.services, CLIENT, name, Wish(enabled=True))
-        redelivery.recover(self.services, CLIENT, name, self.began)
+        self._recover()
         self._send_again(0)
 
     @contextmanager
@@ -380,6 +394,7 @@ class Protocol(RuleBasedStateMachine):
         """Without faults everything comes to its end, in so many rounds, whatever happened before. Then the
         client asks for what failed."""
         self._come_to_an_end()
+        self._wishes_were_heard()
         webhooks.change(self.services, CLIENT, self.webhook.webhook_id, Wish(enabled=True))
         recovery = redelivery.recover(self.services, CLIENT, self.webhook.webhook_id, self.began)
         assert recovery.complete
@@ -391,6 +406,17 @@ class Protocol(RuleBasedStateMachine):
         assert self.accepted <= set(self.history)
         for states in self.history.values():
             self._is_true(states[-1])
+
+    def _wishes_were_heard(self) -> None:
+        """What was to be sent again was sent since, or there is a reason. What had failed for a webhook that
+        was open when everything was recovered, and is the same since, has not failed for want of that."""
+        webhook = webhooks.find(self.stores, CLIENT, self.webhook.webhook_id)
+        for one in self.stores.deliveries._rows.of_client(CLIENT):
+            if one.delivery_id in self.wishes:
+                sent = self._times_sent(one.delivery_id) > self.wishes[one.delivery_id]
+                assert sent or one.status == "delivered" or one.reason in {"gone", "webhook_disabled"}
+            if webhook == self.recovered:
+                assert one.reason != "webhook_disabled"
 
     def _come_to_an_end(self) -> None:
         for _ in range(ROUNDS):
