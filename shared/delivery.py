@@ -172,9 +172,10 @@ def _settle(
     )
     due = None if delay is None else now + timedelta(seconds=delay)
     _log(delivery, attempt, delay)
-    _finish(services, stored, delivery.after(attempt, due, reason))
     if reason == "gone" and delivery.webhook_id is not None:
+        # Before the record: after it nobody would look at this answer again.
         webhooks.disable(services, delivery.client_id, delivery.webhook_id, "gone", now, url=target.url)
+    _finish(services, stored, delivery.after(attempt, due, reason))
 
 
 def _failure(sent: Sent) -> FailureKind | None:

@@ -392,6 +392,19 @@ class TestFailing:
         assert [one.reason for one in log_of(services, webhook)] == ["gone", "webhook_disabled"]
         assert len(services.sender.sent) == 1
 
+    def test_also_when_that_cannot_be_written_at_first(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        (message,) = due(services)
+        save = services.subscriptions.save
+        services.subscriptions.save = _out_of_reach  # type: ignore[method-assign,assignment]
+        services.sender.answers = [Sent(410), Sent(410)]
+        with pytest.raises(StorageUnavailable):
+            delivery.deliver(services, message.encode())
+        services.subscriptions.save = save  # type: ignore[method-assign]
+        delivery.deliver(services, message.encode())
+        assert webhooks.find(services, "acme", webhook.webhook_id).disabled_reason == "gone"
+
     @pytest.mark.parametrize("answer", [Sent(410), REFUSED])
     def test_nobody_is_disabled_for_what_an_address_did_that_was_replaced_meanwhile(
         self, services: MemoryServices, answer: Sent
