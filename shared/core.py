@@ -34,6 +34,7 @@ from shared.ports import (
     TaskStore,
 )
 from shared.settings import Settings, SettingsError, read_settings
+from shared.telemetry import Telemetry, installed
 
 if TYPE_CHECKING:
     from shared.keys import Authenticator
@@ -177,6 +178,11 @@ class Core:
     @property
     def lock(self) -> Lock:
         return self._blobs
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Whom this process tells: `shared.telemetry.install` says it."""
+        return installed()
 
     @property
     def queues(self) -> TaskQueue:
