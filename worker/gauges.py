@@ -10,9 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from shared.depths import depth_of_tasks
 from shared.errors import DocmillError
-from shared.names import tasks_queue
-from shared.tasks import utc_now
 from worker.kept import Kept
 
 if TYPE_CHECKING:
@@ -62,12 +61,10 @@ class QueueGauges:
         return None
 
     def _of(self, client: str) -> Iterator[Sample]:
-        queue, labels = tasks_queue(client), {"client": client}
-        oldest = self._queues.oldest(queue)
-        age = max(0.0, (utc_now() - oldest).total_seconds()) if oldest else 0.0
-        yield Sample("docmill_queue_depth", self._queues.depth(queue), labels)
-        yield Sample("docmill_queue_oldest_seconds", age, labels)
-        yield Sample("docmill_dead_letters_open", self._dead_letters.count_open(client), labels)
+        found, labels = depth_of_tasks(self._queues, self._dead_letters, client), {"client": client}
+        yield Sample("docmill_queue_depth", found.depth, labels)
+        yield Sample("docmill_queue_oldest_seconds", found.oldest_seconds, labels)
+        yield Sample("docmill_dead_letters_open", found.dead_letters, labels)
 
 
 class ProcessGauges:
