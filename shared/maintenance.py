@@ -1,15 +1,16 @@
 """The sweep: what a timer does so that no task is forgotten, whatever died.
 
 It reads only the `A|` and `X|` rows that are due, so it costs the same for ten tasks and for ten thousand:
-five requests for each client that has nothing to do, and one to the index for all of them.
+seven requests for each client that has nothing to do, and one to the index for all of them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -17,6 +18,7 @@ from shared import delivery, outbox, submission
 from shared.dead_letters import letter_of_message
 from shared.deletion import SOON, clean_up
 from shared.deliveries import KEPT
+from shared.depths import DepthLines, depth_of_deliveries, depth_of_tasks
 from shared.errors import DocmillError, IndexUnavailable, InvalidPayload
 from shared.expiry import expire
 from shared.logs import about
@@ -37,11 +39,13 @@ LOST_AFTER = timedelta(days=1)
 long gets another one, once in this time."""
 POISON_VISIBILITY = 60
 
+_depths = DepthLines()
+
 
 def sweep(services: Services) -> None:
-    """One round over all clients. Does nothing when another process is at it."""
+    """One round over all clients. Does nothing when another process is at it for the same clients."""
     services.prepare_once()
-    release = services.lock.acquire("maintenance", LOCK_SECONDS)
+    release = services.lock.acquire(lock_name(services.settings.client_ids), LOCK_SECONDS)
     if release is None:
         return
     try:
@@ -60,12 +64,21 @@ def sweep(services: Services) -> None:
                 remind_deliveries(services, client_id, utc_now(), until)
             with _isolated(client_id):
                 expire_deliveries(services, client_id, utc_now(), until)
+            with _isolated(client_id):
+                _depths.tell(depth_of_tasks(services.queues, services.dead_letters, client_id))
         with _isolated(None):
             _drain_deliveries(services)
+            _depths.tell(depth_of_deliveries(services.queues))
         with _isolated(None):
             clean_documents(services, utc_now(), until)
     finally:
         release()
+
+
+def lock_name(clients: Iterable[str]) -> str:
+    """Processes may serve different clients of one account. Their sweeps begin at the same second, so one
+    lock for all would always be won by the same, and the clients of the others would never be swept."""
+    return "maintenance-" + hashlib.sha256(",".join(sorted(clients)).encode()).hexdigest()[:16]
 
 
 def _sweep_client(services: Services, client_id: str, until: float) -> None:
