@@ -316,11 +316,11 @@ def _problem(check: Callable[[], object]) -> str | None:
 def core() -> Core:
     """The core of this process. Raises SettingsError."""
     settings = read_settings()
-    _warn_of_open_doors(settings)
+    warn_of_open_doors(settings)
     return Core(settings)
 
 
-def _warn_of_open_doors(settings: Settings) -> None:
+def warn_of_open_doors(settings: Settings) -> None:
     if settings.webhook_allow_private_networks:
         log.warning(
             "WEBHOOK_ALLOW_PRIVATE_NETWORKS is on: whoever may submit can reach everything that this app "
