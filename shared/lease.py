@@ -264,8 +264,9 @@ class Lease:
         committed."""
         if self._asked_at is None or self._committed or self._patient(self._asked_at):
             return None
+        task = self._row.task.model_copy(update={"progress": self._progress, "spent": self._spent})
         try:
-            row = self._tasks.save(self._row, self._given_up(self._row.task, self._why()))
+            row = self._tasks.save(self._row, self._given_up(task, self._why()))
         except RowChanged:
             self._adopt()
             return None

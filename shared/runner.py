@@ -52,8 +52,8 @@ EARLY = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Terms:
-    """How an attempt may end, besides by itself. `halt`: by the wish of its process. `last`: there is no other
-    one after it, whatever it meets."""
+    """How an attempt may end, besides by itself. `halt`: by the wish of its process. `last`: no other one
+    comes after it, whatever it meets."""
 
     halt: Halt = field(default_factory=Halt)
     last: bool = False
@@ -295,8 +295,8 @@ def _known(error: Exception, task: Task) -> DocmillError:
 
 @dataclass(frozen=True)
 class _Failure:
-    """`task` as it was claimed: its `failures` are those of the attempts before. `last`: the attempt was to be
-    the last one."""
+    """`task` as it was claimed: its `failures` are those of the attempts before. `last`: no other attempt was
+    to come after this one."""
 
     task: Task
     error: DocmillError
