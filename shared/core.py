@@ -334,11 +334,11 @@ _making = threading.Lock()
 @cache
 def _core() -> Core:
     settings = read_settings()
-    _warn_of_open_doors(settings)
+    warn_of_open_doors(settings)
     return Core(settings)
 
 
-def _warn_of_open_doors(settings: Settings) -> None:
+def warn_of_open_doors(settings: Settings) -> None:
     if settings.webhook_allow_private_networks:
         log.warning(
             "WEBHOOK_ALLOW_PRIVATE_NETWORKS is on: whoever may submit can reach everything that this app "

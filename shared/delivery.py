@@ -43,10 +43,14 @@ def deliver(services: Services, body: bytes) -> None:
         log.error("A delivery message is not ours: %s", error.message)
         return
     try:
-        held = gate.take(services, message.client_id, message.receiver)
+        deliver_now(services, message)
     except gate.Busy as busy:
         _put_off(services, message, busy.seconds)
-        return
+
+
+def deliver_now(services: Services, message: DeliveryMessage) -> None:
+    """What the message asks for. Raises Busy and StorageUnavailable, and puts nothing off."""
+    held = gate.take(services, message.client_id, message.receiver)
     news: News = _nothing
     try:
         news = _attempt(services, message)

@@ -20,7 +20,7 @@
     |-- ModelRateLimited, ModelUnavailable   tried again
     |-- ModelRejected                  final
     |-- IndexUnavailable, StorageUnavailable  tried again
-    |-- WorkerLost                     tried again
+    |-- WorkerLost, WorkerStopped      tried again
     |-- InternalError                  tried again
 
 Messages are read by the client's developers: they say what to do, and hold no path, host name, key or
@@ -240,6 +240,11 @@ class StorageUnavailable(DocmillError):
 class WorkerLost(DocmillError):
     code, retries = "worker_lost", ALWAYS
     default = "The worker stopped while it ran this task, as often as attempts are allowed. Retry it by hand."
+
+
+class WorkerStopped(DocmillError):
+    code, status, retries = "worker_stopped", 503, ALWAYS
+    default = "The worker was stopped while it ran this task. Nothing is wrong with the task itself."
 
 
 class InternalError(DocmillError):

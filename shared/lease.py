@@ -6,9 +6,10 @@ out by our own clock (the process was stopped, storage was gone), means that the
 nothing more may be written, anywhere.
 
 A handler that was asked to stop and is in a call that it cannot leave is abandoned: the thread itself writes
-`cancelled`, and the handler, when it comes back, finds its lease lost. The commit is the fence: either the
-thread abandons the task and a commit that comes later is refused, or the commit comes first and the work
-wins. `_gate` decides which.
+how the task goes on, and the handler, when it comes back, finds its lease lost. The commit is the fence:
+either the thread abandons the task and a commit that comes later is refused, or the commit comes first and
+the work wins. `_gate` decides which. Two may ask a handler to stop: the client, who cancels, and the process
+that it runs in (`Halt`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from shared.errors import StorageUnavailable
+from shared.errors import DocmillError, StorageUnavailable
 from shared.logs import about
 from shared.ports import Row, RowChanged, TaskStore
 from shared.tasks import Progress, Task, TaskStatus, utc_now
@@ -40,11 +41,41 @@ class LeaseLost(Stopped):
 
 
 class Abandoned(LeaseLost):
-    """The task was ended as cancelled while the handler was in a call that could not be interrupted."""
+    """The attempt was ended while its handler was in a call that could not be interrupted."""
 
 
 class Cancelled(Stopped):
     """The client asked to stop."""
+
+
+class Halted(Stopped):
+    """The process asked to stop. `error`: what the attempt failed of."""
+
+    def __init__(self, error: DocmillError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Halt:
+    """How a process that has to end asks the attempt that it runs to stop.
+
+    Whoever asks first says why. Work that was committed is not stopped. `abandoned` is set once an attempt
+    was ended, for whatever reason, whose handler did not stop.
+    """
+
+    def __init__(self) -> None:
+        self.abandoned = threading.Event()
+        self.asked_at: float | None = None
+        self.error: DocmillError | None = None
+
+    def ask(self, error: DocmillError) -> None:
+        if self.error is None:
+            self.asked_at = time.monotonic()
+            self.error = error
+
+
+def cancelled(task: Task, _: DocmillError | None = None) -> Task:
+    return task.to(TaskStatus.CANCELLED, utc_now())
 
 
 class Lease:
@@ -58,11 +89,14 @@ class Lease:
         *,
         claimed_at: float,
         renew_until: float,
+        halt: Halt | None = None,
+        given_up: Callable[[Task, DocmillError | None], Task] = cancelled,
         abandoned: Callable[[Row], object] = lambda row: row,
     ) -> None:
         """Monotonic times: `claimed_at` just before the claim was written; after `renew_until` the lease is
-        let go, so that a handler that hangs does not keep its task for ever. `abandoned` is told, in the
-        thread, of the row that it ended as cancelled."""
+        let go, so that a handler that hangs does not keep its task for ever. `given_up` says what becomes of
+        a task whose handler does not stop, `abandoned` is told, in the thread, of the row that was written
+        so."""
         self._tasks = tasks
         self._row = row
         self._owner = row.task.owner
@@ -72,6 +106,8 @@ class Lease:
         self._progress = row.task.progress
         self._spent = row.task.spent
         self._end: Stopped | None = None
+        self._halt = halt
+        self._given_up = given_up
         self._abandoned = abandoned
         self._asked_at: float | None = None
         self._committed = False
@@ -111,8 +147,9 @@ class Lease:
         self._spent = {**self._spent, **{kind: self._spent.get(kind, 0) + n for kind, n in amounts.items()}}
 
     def check(self) -> None:
-        """Raises LeaseLost or Cancelled when this attempt is over."""
+        """Raises LeaseLost, Cancelled or Halted when this attempt is over."""
         self.check_held()
+        self._hear()
         if self._end is not None and not self._committed:
             raise self._end
 
@@ -123,6 +160,12 @@ class Lease:
         if isinstance(self._end, LeaseLost):
             raise self._end
 
+    def _hear(self) -> None:
+        """Whether the process asks to stop; a client who asked before comes first."""
+        halt = self._halt
+        if halt is not None and halt.error is not None and self._end is None:
+            self._end, self._asked_at = Halted(halt.error), halt.asked_at
+
     @property
     def committed(self) -> bool:
         """Whether the work can be seen, or may be: a commit without an answer counts."""
@@ -131,7 +174,7 @@ class Lease:
     def commit(self, write: Callable[[], bool]) -> bool:
         """Calls `write`, which makes the work visible and says whether it did. From then on the work wins.
 
-        The row says so first, which proves that it is still ours. Raises LeaseLost, Cancelled or
+        The row says so first, which proves that it is still ours. Raises LeaseLost, Cancelled, Halted or
         StorageUnavailable before `write`. While that lasts, the task is not abandoned.
         """
         with self._gate:
@@ -167,7 +210,7 @@ class Lease:
     def pin(self, etag: str) -> str:
         """Writes into the row which file this task works on, unless it stands there: the one that counts.
 
-        Raises LeaseLost, Cancelled or StorageUnavailable.
+        Raises LeaseLost, Cancelled, Halted or StorageUnavailable.
         """
         while self._row.task.source_etag is None:
             with self._gate:
@@ -202,12 +245,13 @@ class Lease:
         tick = min(TICK_SECONDS, self._seconds / 4)
         while not self._stop.wait(tick) and time.monotonic() < self._renew_until:
             try:
+                self._hear()
                 with self._gate:
-                    cancelled = self._abandon()
-                    if cancelled is None:
+                    ended = self._abandon()
+                    if ended is None:
                         self._beat()
-                if cancelled is not None:
-                    self._abandoned(cancelled)
+                if ended is not None:
+                    self._abandoned(ended)
             except StorageUnavailable:
                 log.warning("The heartbeat could not be written.", extra=about(self._row.task))
             except Exception:
@@ -216,16 +260,23 @@ class Lease:
                 return
 
     def _abandon(self) -> Row | None:
-        """Ends a task whose handler does not stop. None when that is not due, or its work is committed."""
+        """Ends an attempt whose handler does not stop. None when that is not due, or its work is
+        committed."""
         if self._asked_at is None or self._committed or self._patient(self._asked_at):
             return None
+        task = self._row.task.model_copy(update={"progress": self._progress, "spent": self._spent})
         try:
-            row = self._tasks.save(self._row, self._row.task.to(TaskStatus.CANCELLED, utc_now()))
+            row = self._tasks.save(self._row, self._given_up(task, self._why()))
         except RowChanged:
             self._adopt()
             return None
         self._end = Abandoned()
         return row
+
+    def _why(self) -> DocmillError | None:
+        """None: because the client wishes so."""
+        asked_by_client = self._row.task.status is TaskStatus.CANCELLING
+        return self._end.error if isinstance(self._end, Halted) and not asked_by_client else None
 
     def _patient(self, asked_at: float) -> bool:
         return time.monotonic() - asked_at < PATIENCE_SECONDS

@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel
@@ -27,7 +27,7 @@ from shared.errors import (
     UnknownTaskType,
     WorkerLost,
 )
-from shared.lease import Abandoned, Cancelled, Lease, LeaseLost
+from shared.lease import Abandoned, Cancelled, Halt, Halted, Lease, LeaseLost, cancelled
 from shared.logs import about
 from shared.messages import TaskMessage, derived_task_id
 from shared.ports import (
@@ -50,10 +50,26 @@ EARLY = timedelta(seconds=1)
 """A message may come this much before its time: queues count in whole seconds."""
 
 
+@dataclass(frozen=True)
+class Terms:
+    """How an attempt may end, besides by itself. `halt`: by the wish of its process. `last`: no other one
+    comes after it, whatever it meets."""
+
+    halt: Halt = field(default_factory=Halt)
+    last: bool = False
+
+
 def run(
-    services: Services, client_id: str, body: bytes, *, message_id: str, inserted_at: datetime | None = None
-) -> None:
-    """Runs the task that a message on a client's queue asks for.
+    services: Services,
+    client_id: str,
+    body: bytes,
+    *,
+    message_id: str,
+    inserted_at: datetime | None = None,
+    terms: Terms | None = None,
+) -> DeadLetter | None:
+    """Runs the task that a message on a client's queue asks for. Gives the letter of a message that can never
+    work.
 
     `message_id`: the queue's id of the message, from which a task without an id takes its own.
     """
@@ -65,12 +81,14 @@ def run(
     except DocmillError as error:
         if error.status >= 500:
             raise
-        refuse(services, letter_of_message(client_id, body, error, message_id, inserted_at))
-        return
+        letter = letter_of_message(client_id, body, error, message_id, inserted_at)
+        refuse(services, letter)
+        return letter
     claimed_at = time.monotonic()
     claimed = claim(services, row, message.seq)
     if claimed is not None:
-        _attempt(services, claimed, claimed_at)
+        _attempt(services, claimed, claimed_at, terms or Terms())
+    return None
 
 
 def recorded(services: Services, client_id: str, message: TaskMessage, message_id: str) -> Row:
@@ -169,7 +187,7 @@ def settle_lost(services: Services, row: Row) -> None:
     outbox.save(services, row, _failed(row.task, lost))
 
 
-def _attempt(services: Services, row: Row, claimed_at: float) -> None:
+def _attempt(services: Services, row: Row, claimed_at: float, terms: Terms) -> None:
     task = row.task
     log.info("Started.", extra=about(task))
     settings = services.settings
@@ -181,22 +199,48 @@ def _attempt(services: Services, row: Row, claimed_at: float) -> None:
         seconds,
         claimed_at=claimed_at,
         renew_until=renew_until,
-        abandoned=lambda cancelled: _abandoned(services, cancelled),
+        halt=terms.halt,
+        given_up=lambda now_task, error: _given_up(now_task, error, task, terms),
+        abandoned=lambda ended: _abandoned(services, ended, terms),
     ) as lease:
         try:
-            _end(services, lease, task)
+            _end(services, lease, task, terms)
         except Abandoned:
             log.info("The call that was abandoned has ended: nothing of it is kept.", extra=about(task))
         except LeaseLost:
             log.warning("The lease was lost: nothing more is written.", extra=about(task))
 
 
-def _abandoned(services: Services, row: Row) -> None:
-    log.info("Cancelled, in the middle of a call.", extra=about(row.task))
+def _given_up(task: Task, error: DocmillError | None, claimed: Task, terms: Terms) -> Task:
+    """What becomes of a task whose handler does not stop; without an error its client cancelled it."""
+    if error is None:
+        return cancelled(task)
+    stage = task.progress.stage if task.progress else None
+    failure = _Failure(claimed, error, stage, last=terms.last)
+    delay = failure.delay
+    return _failed(task, failure) if delay is None else _retrying(task, failure, delay)
+
+
+def _abandoned(services: Services, row: Row, terms: Terms) -> None:
+    task = row.task
+    if task.status is TaskStatus.CANCELLED:
+        log.info("Cancelled, in the middle of a call.", extra=about(task))
+    else:
+        told = task.error.code if task.error else ""
+        log.warning("Ended in the middle of a call: %s. It is %s.", told, task.status, extra=about(task))
+    _again(services, task)
     outbox.flush(services, row)
+    terms.halt.abandoned.set()
 
 
-def _end(services: Services, lease: Lease, task: Task) -> None:
+def _again(services: Services, task: Task) -> None:
+    """The message of the next attempt."""
+    if task.status is TaskStatus.RETRYING and task.next_attempt_at is not None:
+        wait = (task.next_attempt_at - utc_now()).total_seconds()
+        submission.enqueue(services, task, delay=max(wait, 0.0))
+
+
+def _end(services: Services, lease: Lease, task: Task, terms: Terms) -> None:
     """Runs the handler and writes what became of it."""
     attempt: Attempt | None = None
     try:
@@ -206,12 +250,13 @@ def _end(services: Services, lease: Lease, task: Task) -> None:
         lease.work_is_done()
         blob = _store(services, lease, task, result)
     except Cancelled:
-        row = _finish(services, lease, lambda now_task: now_task.to(TaskStatus.CANCELLED, utc_now()))
+        row = _finish(services, lease, cancelled)
         log.info("Cancelled.", extra=about(task))
     except LeaseLost:
         raise
     except Exception as error:
-        row = _fail(services, lease, _Failure(task, _known(error, task), attempt.stage if attempt else None))
+        stage = attempt.stage if attempt else None
+        row = _fail(services, lease, _Failure(task, _known(error, task), stage, last=terms.last))
     else:
         row = _finish(services, lease, lambda now_task: _succeeded(services, now_task, blob, lease.progress))
         log.info("Succeeded.", extra=about(task))
@@ -242,28 +287,36 @@ def _known(error: Exception, task: Task) -> DocmillError:
     """Any exception as one of ours. The log gets the trace of those that nobody foresaw."""
     if isinstance(error, DocmillError):
         return error
+    if isinstance(error, Halted):
+        return error.error
     log.error("Unexpected %s.", type(error).__name__, exc_info=error, extra=about(task))
     return InternalError()
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """`task` as it was claimed: its `failures` are those of the attempts before."""
+    """`task` as it was claimed: its `failures` are those of the attempts before. `last`: no other attempt was
+    to come after this one."""
 
     task: Task
     error: DocmillError
     stage: str | None
+    last: bool = False
+
+    @property
+    def _limit(self) -> int:
+        return self.task.attempt if self.last else self.task.max_attempts
 
     @property
     def delay(self) -> float | None:
         met = self.task.failures.get(self.error.code, 0)
-        return POLICY.delay(self.error, self.task.attempt, self.task.max_attempts, met=met)
+        return POLICY.delay(self.error, self.task.attempt, self._limit, met=met)
 
     @property
     def dead(self) -> bool:
         if isinstance(self.error, InvalidPayload | UnknownTaskType | WorkerLost):
             return True
-        return POLICY.exhausted(self.error, self.task.attempt, self.task.max_attempts)
+        return POLICY.exhausted(self.error, self.task.attempt, self._limit)
 
 
 def _fail(services: Services, lease: Lease, failure: _Failure) -> Row:
@@ -284,7 +337,7 @@ def _unless_cancelled(lease: Lease, task: Task) -> Task | None:
     """A task that was to be cancelled ends so whatever it met, unless something of it can be seen already."""
     if task.status is not TaskStatus.CANCELLING or lease.committed:
         return None
-    return task.to(TaskStatus.CANCELLED, utc_now())
+    return cancelled(task)
 
 
 def _retrying(task: Task, failure: _Failure, delay: float) -> Task:

@@ -76,6 +76,7 @@ EXAMPLES = {
     "OCR_LANGUAGE": "en",
     "OCR_MODEL": "PP-OCRv6_small",
     "OCR_MODEL_DIR": "/srv/ocr-models",
+    "TASK_DATA": '{"task_type":"ingestion","client_id":"acme","payload":{"document_id":"doc-..."}}',
     "MAINTENANCE_SCHEDULE": "0 * * * * *",
     "WORKER_MONITOR_PORT": "9464",
     "SECRETS_KEY": "the output of: docmill secrets-key",
@@ -159,6 +160,9 @@ class Settings(AccountSettings, TriggerSettings):
     task_timeout_seconds: float = Field(default=1500, gt=0)
     task_max_attempts: int = Field(default=5, ge=1, le=100)
     task_lease_seconds: float = Field(default=60, ge=2, le=3600)
+    task_data: str | None = Field(default=None, repr=False)
+    task_data_retry: Literal["queue", "never"] = "queue"
+    worker_task_timeout: float = Field(default=1800, gt=0)
     maintenance_schedule: str = "0 * * * * *"
     worker_lease_seconds: float = Field(default=600, ge=2, le=604800)
     worker_drain_seconds: float = Field(default=10, ge=0, le=86400)

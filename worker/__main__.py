@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from shared import logs
 from shared.settings import SettingsError, read_settings
-from worker import environment
+from worker import environment, one_shot
 from worker.errors import StartError
 from worker.host import PARTS, Host, Options
 from worker.host_json import read_host_json
@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 stopped by a signal, 1 the app does not load or serve HTTP, 2 a wrong set-up."""
+    """Exit status: 0 stopped by a signal, 1 the app does not load or serve HTTP, 2 a wrong set-up. With
+    TASK_DATA: 0 the task has succeeded, 1 it has not, 2 a wrong set-up or TASK_DATA."""
     given = _parser().parse_args(arguments)
     try:
         return _run(given)
@@ -38,6 +39,8 @@ def _run(given: argparse.Namespace) -> int:
     app_root: Path = given.app_root.resolve()
     environ = environment.prepare(app_root)
     settings = read_settings()
+    if settings.task_data is not None:
+        return one_shot.main(settings)
     environment.resolvable(settings)
     host_json = read_host_json(app_root, environ)
     port = environment.port(environ) if given.port is None else given.port

@@ -189,7 +189,8 @@ def test_the_example_verifies_a_webhook_and_refuses_a_forged_one(page: Any) -> N
 
 
 def test_the_log_lines_are_those_of_the_code() -> None:
-    source = "".join(path.read_text() for path in (ROOT / "shared").glob("*.py"))
+    folders = (ROOT / "shared", ROOT / "worker")
+    source = "".join(path.read_text() for folder in folders for path in folder.glob("*.py"))
     for cells in rows(section(read("docs/operations.md"), "Logs")):
         for line in code(cells[0]):
             assert f'"{line}' in source, line

@@ -22,7 +22,8 @@ TASKS = {
     "conversion_failed": NEVER, "conversion_crashed": ONCE, "timeout": ALWAYS, "model_rate_limited": ALWAYS,
     "converter_unavailable": ALWAYS,
     "model_unavailable": ALWAYS, "model_rejected": NEVER, "index_unavailable": ALWAYS,
-    "storage_unavailable": ALWAYS, "worker_lost": ALWAYS, "internal": ALWAYS, "invalid_payload": NEVER,
+    "storage_unavailable": ALWAYS, "worker_lost": ALWAYS, "worker_stopped": ALWAYS, "internal": ALWAYS,
+    "invalid_payload": NEVER,
     "unknown_task_type": NEVER,
 }  # fmt: skip
 

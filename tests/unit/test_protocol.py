@@ -23,10 +23,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from shared import delivery, gate, maintenance, redelivery, runner, signing, webhooks
 from shared.cancellation import cancel
-from shared.errors import Conflict, NotFound, StorageUnavailable
+from shared.errors import Conflict, NotFound, StorageUnavailable, WorkerStopped
+from shared.lease import Halt
 from shared.messages import from_wire
 from shared.names import DELIVERIES_QUEUE, poison_queue
 from shared.ports import Row, Sent, Stored
+from shared.runner import Terms
 from shared.submission import Submission, submit
 from shared.subscriptions import Subscription
 from shared.tasks import FINAL, Task, TaskStatus, utc_now
@@ -216,6 +218,13 @@ class Protocol(RuleBasedStateMachine):
             self.time_passes()
             maintenance.sweep(self.stores)
 
+    @rule(fault=FAULTS, last=st.booleans())
+    def a_process_with_one_task_is_told_to_stop(self, fault: Fault | None, last: bool) -> None:
+        halt = Halt()
+        halt.ask(WorkerStopped())
+        with self._struck(fault):
+            self._work(Terms(halt, last))
+
     @rule(fault=SLEEPS)
     def a_worker_wakes_up_too_late(self, fault: Fault) -> None:
         with self._struck(fault):
@@ -363,7 +372,7 @@ class Protocol(RuleBasedStateMachine):
         with self.plan.striking(fault), suppress(StorageUnavailable, Killed):
             yield
 
-    def _work(self) -> None:
+    def _work(self, terms: Terms | None = None) -> None:
         """A host and its next message: run and delete it, or leave it, and give it up after some times."""
         for received in self.stores.queues.receive(QUEUE, 1):
             body = from_wire(received.text)
@@ -371,7 +380,7 @@ class Protocol(RuleBasedStateMachine):
             if received.dequeue_count > MAX_DEQUEUE:
                 self.stores.queues.put(POISON, body)
             else:
-                runner.run(self.services, CLIENT, body, message_id=received.id)
+                runner.run(self.services, CLIENT, body, message_id=received.id, terms=terms)
             self.stores.queues.delete(QUEUE, received)
 
     def _deliver(self) -> None:
