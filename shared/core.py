@@ -34,6 +34,7 @@ from shared.ports import (
     TaskStore,
 )
 from shared.settings import Settings, SettingsError, read_settings
+from shared.telemetry import Telemetry, installed
 
 if TYPE_CHECKING:
     from shared.keys import Authenticator
@@ -95,13 +96,17 @@ class Core:
     def checks(self) -> dict[str, str | None]:
         """What is wrong with each dependency, None where nothing is. Makes no paid call."""
         found = {
-            "storage": _problem(self._reach_storage),
+            "storage": self.storage_problem(),
             "supabase": _problem(lambda: self.documents.ping(5)),
             "models": _problem(lambda: self.models.ping(5)),
         }
         if self.settings.docling_pipeline != "native":  # which depends on nothing outside
             found["converter"] = _problem(lambda: self.converter.ping(5))
         return found
+
+    def storage_problem(self) -> str | None:
+        """What is wrong with storage alone, which is all that a worker needs to take messages."""
+        return _problem(self._reach_storage)
 
     def _reach_storage(self) -> None:
         """Each of its services: they have roles, network rules and addresses of their own."""
@@ -173,6 +178,11 @@ class Core:
     @property
     def lock(self) -> Lock:
         return self._blobs
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Whom this process tells: `shared.telemetry.install` says it."""
+        return installed()
 
     @property
     def queues(self) -> TaskQueue:

@@ -15,6 +15,8 @@ from shared.settings import Settings
 from shared.tasks import Task
 
 FIELDS = ("task_id", "client_id", "task_type", "attempt")
+DEPTH_FIELDS = ("queue", "depth", "oldest_seconds", "dead_letters")
+"""Of the depth lines, as JSON only: their text holds them."""
 _NOISY = ("azure", "httpx", "httpcore", "openai", "hpack", "urllib3", "uvicorn.access", "apscheduler")
 
 
@@ -24,7 +26,7 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
             "level": record.levelname,
             "message": record.getMessage(),
-            **{name: getattr(record, name) for name in FIELDS if hasattr(record, name)},
+            **{name: getattr(record, name) for name in FIELDS + DEPTH_FIELDS if hasattr(record, name)},
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -1,7 +1,7 @@
 """The sweep: what a timer does so that no task is forgotten, whatever died.
 
 It reads only the `A|` and `X|` rows that are due, so it costs the same for ten tasks and for ten thousand:
-four requests for each client that has nothing to do, and one to the index for all of them.
+six requests for each client that has nothing to do, and one to the index for all of them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from shared import delivery, outbox, submission
 from shared.dead_letters import letter_of_message
 from shared.deletion import SOON, clean_up
 from shared.deliveries import KEPT
+from shared.depths import DepthLines, depth_of_deliveries, depth_of_tasks
 from shared.errors import DocmillError, IndexUnavailable, InvalidPayload
 from shared.expiry import expire
 from shared.logs import about
@@ -33,6 +34,8 @@ BUDGET_SECONDS = 45.0
 """Below the lock's life: a sweep that has more to do goes on at its next tick."""
 LONGEST_CHECK = timedelta(hours=1)
 POISON_VISIBILITY = 60
+
+_depths = DepthLines()
 
 
 def sweep(services: Services) -> None:
@@ -55,8 +58,11 @@ def sweep(services: Services) -> None:
                 expire_due(services, client_id, utc_now(), until)
             with _isolated(client_id):
                 expire_deliveries(services, client_id, utc_now(), until)
+            with _isolated(client_id):
+                _depths.tell(depth_of_tasks(services.queues, services.dead_letters, client_id))
         with _isolated(None):
             _drain_deliveries(services)
+            _depths.tell(depth_of_deliveries(services.queues))
         with _isolated(None):
             clean_documents(services, utc_now(), until)
     finally:

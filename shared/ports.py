@@ -26,6 +26,7 @@ from shared.documents import (
 from shared.settings import Settings
 from shared.subscriptions import Keyring, Receiver, Subscription
 from shared.tasks import Expiry, Task, TaskStatus, Value
+from shared.telemetry import Telemetry
 
 T = TypeVar("T")
 
@@ -658,6 +659,8 @@ class Services(Protocol):
     def backlog(self) -> Backlog: ...
     @property
     def lock(self) -> Lock: ...
+    @property
+    def telemetry(self) -> Telemetry: ...
 
     def prepare_once(self) -> None:
         """Makes the queues, tables and container that are missing, the first time that it is called."""

@@ -77,6 +77,7 @@ EXAMPLES = {
     "OCR_MODEL": "PP-OCRv6_small",
     "OCR_MODEL_DIR": "/srv/ocr-models",
     "MAINTENANCE_SCHEDULE": "0 * * * * *",
+    "WORKER_MONITOR_PORT": "9464",
     "SECRETS_KEY": "the output of: docmill secrets-key",
     "WEBHOOK_RETRY_SECONDS": "5,300,1800,7200,18000,36000,36000",
     "LOG_LEVEL": "INFO",
@@ -160,6 +161,7 @@ class Settings(AccountSettings, TriggerSettings):
     task_lease_seconds: float = Field(default=60, ge=2, le=3600)
     maintenance_schedule: str = "0 * * * * *"
     worker_lease_seconds: float = Field(default=600, ge=2, le=604800)
+    worker_monitor_port: int | None = Field(default=None, ge=0, le=65535)
 
     max_multipart_bytes: int = Field(default=32 * 1024 * 1024, ge=1)
     max_upload_bytes: int = Field(default=1024 * 1024 * 1024, ge=1)

@@ -25,6 +25,7 @@ from shared.storage.memory_webhooks import (
     MemorySecretStore,
     MemorySubscriptionStore,
 )
+from shared.telemetry import Silent, Telemetry
 
 SECRETS_KEY = "dGVzdHMtb25seS10ZXN0cy1vbmx5LXRlc3RzLW9ubHk="
 
@@ -57,6 +58,7 @@ class MemoryServices:
     deliveries: MemoryDeliveryStore = field(default_factory=MemoryDeliveryStore)
     dead_letters: MemoryDeadLetterStore = field(default_factory=MemoryDeadLetterStore)
     sender: RecordingSender = field(default_factory=RecordingSender)
+    telemetry: Telemetry = field(default_factory=Silent)
 
     def __post_init__(self) -> None:
         self.subscriptions = MemorySubscriptionStore(self.receivers)

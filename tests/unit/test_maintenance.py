@@ -505,10 +505,10 @@ class Counting:
 
 
 @pytest.mark.parametrize("clients", [1, 7])
-def test_a_sweep_with_nothing_to_do_asks_three_things_of_each_client(clients: int) -> None:
+def test_a_sweep_with_nothing_to_do_asks_six_things_of_each_client(clients: int) -> None:
     services = memory_services({"CLIENT_IDS": ",".join(f"client-{number}" for number in range(clients))})
     calls: Counter[str] = Counter()
-    for name in ("tasks", "queues", "documents", "blobs", "dead_letters"):
+    for name in ("tasks", "queues", "documents", "blobs", "dead_letters", "deliveries"):
         setattr(services, name, Counting(getattr(services, name), calls))
     maintenance.sweep(services)
     deliveries = 1
@@ -516,6 +516,9 @@ def test_a_sweep_with_nothing_to_do_asks_three_things_of_each_client(clients: in
         "receive": clients + deliveries,
         "due": clients,
         "expiring": clients,
+        "expire": clients,
+        "depth": clients + deliveries,
+        "count_open": clients,
         "to_clean": 1,
         "acquire": 1,
     }
