@@ -1,1 +1,1 @@
-"""Tests that need programs of the system: `make test-system`, not `make test`."""
+"""The worker as a part of a system: systemd, an installation, Prometheus. Run by `make test-system`."""
