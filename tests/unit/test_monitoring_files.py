@@ -25,7 +25,7 @@ LABELS = {
     "docmill_up_info": {"version"},
 }
 PROMETHEUS_OWN = {"job", "instance", "le"}
-KQL_LITERAL = re.compile(r'(?:message startswith|message has) "([^"]+)"')
+KQL_LITERAL = re.compile(r'message (?:startswith|contains) "([^"]+)"')
 
 
 def read(name: str) -> str:
