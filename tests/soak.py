@@ -71,11 +71,10 @@ class Program:
         self.process = self._started()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-X", "faulthandler", "-m", "worker", "--only", self._part]
+        command = [sys.executable, "-m", "worker", "--only", self._part]
+        environ = {"PATH": os.environ["PATH"], "PYTHONFAULTHANDLER": "1", **self._environ}
         with self._log.open("ab") as log:
-            return subprocess.Popen(
-                command, cwd=ROOT, env={"PATH": os.environ["PATH"], **self._environ}, stdout=log, stderr=log
-            )
+            return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
 
     def kill(self) -> None:
         self.kills += 1
@@ -84,11 +83,20 @@ class Program:
         time.sleep(random.uniform(0, 1))
         self.process = self._started()
 
-    def kill_child(self) -> bool:
+    def kill_functions(self) -> bool:
+        """The process that the host is to renew."""
         with suppress(psutil.Error):
-            for child in psutil.Process(self.process.pid).children():
-                child.kill()
+            for functions in psutil.Process(self.process.pid).children():
+                functions.kill()
                 return True
+        return False
+
+    def kill_conversion(self) -> bool:
+        with suppress(psutil.Error):
+            for functions in psutil.Process(self.process.pid).children():
+                for conversion in functions.children():
+                    conversion.kill()
+                    return True
         return False
 
     def stop(self) -> None:
@@ -254,6 +262,7 @@ class Soak:
         strikes: list[tuple[str, Callable[[], object]]] = [
             ("worker killed", first.kill),
             ("worker killed", second.kill),
+            ("functions process killed", self._kill_functions),
             ("conversion killed", self._kill_conversion),
             ("Azurite stopped", self._stop_azurite),
             ("Postgres stopped", self._stop_postgres),
@@ -264,8 +273,11 @@ class Soak:
         self.faults[name] += 1
         strike()
 
+    def _kill_functions(self) -> None:
+        self._random.choice(self.programs[:2]).kill_functions()
+
     def _kill_conversion(self) -> None:
-        any(program.kill_child() for program in self.programs[:2])
+        any(program.kill_conversion() for program in self.programs[:2])
 
     def _stop_azurite(self) -> None:
         self.stack.azurite.stop()
@@ -396,7 +408,7 @@ def soak(seconds: float, *, rough: bool, seed: int | None = None) -> dict[str, o
 
 
 def memory(ingestions: int = 200, first: int = 20) -> dict[str, object]:
-    """Resident MB of one worker and of its conversion child, after the first ingestions and after all."""
+    """Resident MB of one worker's processes, after the first ingestions and after all."""
     with tempfile.TemporaryDirectory(prefix="docmill-soak-") as directory:
         temporary = Path(directory) / "tmp"
         temporary.mkdir()
@@ -448,10 +460,12 @@ class _Direct:
 
 
 def _resident(program: Program) -> dict[str, float]:
-    parent = psutil.Process(program.process.pid)
+    host = psutil.Process(program.process.pid)
+    (functions,) = host.children()
     sizes = {
-        "parent": parent.memory_info().rss,
-        "child": sum(one.memory_info().rss for one in parent.children()),
+        "host": host.memory_info().rss,
+        "functions": functions.memory_info().rss,
+        "conversion": sum(one.memory_info().rss for one in functions.children()),
     }
     return {name: round(size / 1024 / 1024, 1) for name, size in sizes.items()}
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared import logs, scratch
+from shared import logs
 from shared.settings import SettingsError, read_settings
 from worker import environment
-from worker.app import load
 from worker.errors import StartError
 from worker.host import PARTS, Host, Options
 from worker.host_json import read_host_json
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from worker.process import REPOSITORY
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,9 +41,6 @@ def _run(given: argparse.Namespace) -> int:
     threads = environment.threads(environ)
 
     logs.configure(settings)
-    scratch.tidy()
-    os.chdir(app_root)  # where the host's Python worker stands too
-
     options = Options(
         parts=tuple(given.only or PARTS),
         clients=given.clients,
@@ -56,7 +50,7 @@ def _run(given: argparse.Namespace) -> int:
         drain_seconds=given.drain_seconds,
         threads=threads,
     )
-    return Host(load(app_root), host_json, settings, options, environ).run()
+    return Host(app_root, host_json, settings, options, environ).run()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -46,19 +46,12 @@ class Function:
     call: Callable[..., Any]
     app_root: Path
 
-    @property
-    def kind(self) -> str:
-        """queueTrigger, timerTrigger, httpTrigger, ..."""
-        return str(self.trigger["type"])
-
-    def invoke(self, argument: object) -> None:
-        """Calls it with what triggered it. Raises what it raises, and RuntimeError when it returns a value:
-        without an output binding the host counts that as a failure."""
+    def arguments(self, argument: object) -> dict[str, object]:
+        """Of one call, by what triggered it."""
         arguments = {str(self.trigger["name"]): argument}
         if "context" in inspect.signature(self.call).parameters:
             arguments["context"] = FunctionContext(self.name, str(self.app_root))
-        if _returned(self.call, arguments) is not None:
-            raise RuntimeError(f"{self.name} returned a value but has no output binding")
+        return arguments
 
 
 @dataclass(frozen=True)
@@ -66,9 +59,6 @@ class FunctionApp:
     functions: tuple[Function, ...]
     asgi: Any | None
     """The ASGI application of an AsgiFunctionApp."""
-
-    def of_kind(self, kind: str) -> list[Function]:
-        return [function for function in self.functions if function.kind == kind]
 
 
 def load(app_root: Path) -> FunctionApp:
@@ -130,11 +120,3 @@ def _function(indexed: Any, app_root: Path) -> Function | None:
             f"{MODULE}.py: {name} has parameters {sorted(parameters)}, its trigger is {trigger['name']!r}"
         )
     return function
-
-
-def _returned(call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    if inspect.iscoroutinefunction(call):
-        import asyncio
-
-        return asyncio.run(call(**arguments))
-    return call(**arguments)

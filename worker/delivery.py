@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import logging
 import math
 import threading
@@ -12,10 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from azure.functions import QueueMessage as FunctionMessage
     from azure.storage.queue import QueueClient, QueueMessage
 
 log = logging.getLogger(__name__)
@@ -66,6 +64,11 @@ class Delivery:
         with self._settling("release"):
             self._hidden_for(seconds)
 
+    def leave(self) -> None:
+        """Renews its lease no more: it comes again when that ends."""
+        with self._lock:
+            self._settled = True
+
     def give_back(self) -> None:
         """Releases it at once, without retries: the worker is about to end."""
         with self._settling("release"):
@@ -88,11 +91,8 @@ class Delivery:
         """Raises ValueError when it is not base64 and should be."""
         return self.text if encoding == "none" else _from_base64(self.text)
 
-    def message(self, body: str) -> FunctionMessage:
-        """What the function gets. Raises ValueError when the payload replaces metadata by nonsense."""
-        return _function_message(body, self._metadata())
-
-    def _metadata(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, str | None]:
+        """What the Functions host tells a function about its message, by the host's names."""
         return {
             "Id": self.id,
             "DequeueCount": str(self.dequeue_count),
@@ -183,38 +183,6 @@ def _from_base64(text: str) -> str:
         return base64.b64decode("".join(text.split()), validate=True).decode("utf-8", errors="replace")
     except binascii.Error as error:
         raise ValueError("the body is not base64") from error
-
-
-def _function_message(body: str, metadata: dict[str, Any]) -> FunctionMessage:
-    """Builds the message by the very code that the Python worker uses."""
-    from azure.functions.meta import Datum
-    from azure.functions.queue import QueueMessageInConverter
-
-    told = {**metadata, **_overwritten(body, metadata)}
-    return cast(
-        "FunctionMessage",
-        QueueMessageInConverter.decode(
-            Datum(body, "string"),
-            trigger_metadata={
-                name: Datum(value, "string") for name, value in told.items() if value is not None
-            },
-        ),
-    )
-
-
-def _overwritten(body: str, metadata: dict[str, Any]) -> dict[str, str]:
-    """Members of a JSON body that take the place of the real metadata, as in the Functions host
-    (Utility.ApplyBindingData): a payload's `id` becomes the message's. Here too, to show early."""
-    try:
-        members = json.loads(body) if body.lstrip()[:1] == "{" else {}
-    except (ValueError, RecursionError):
-        return {}
-    names = {name.lower(): name for name in metadata}
-    return {
-        names[member.lower()]: value if isinstance(value, str) else json.dumps(value)
-        for member, value in members.items()
-        if member.lower() in names and value is not None and not isinstance(value, list)
-    }
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What stops the worker before it runs. The text is one line for the operator."""
+"""What stops the worker before it runs, and what may become of a call. Texts are one line for people."""
 
 from __future__ import annotations
 
@@ -13,3 +13,11 @@ class AppError(StartError):
     """`function_app` cannot be imported, or its functions cannot be listed."""
 
     status = 1
+
+
+class CallFailed(Exception):
+    """The function failed, ran for too long, or ended its process: its message is released and counted."""
+
+
+class CutOff(Exception):
+    """The function was cut off for no fault of its own: its message is left to its lease."""

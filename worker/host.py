@@ -1,31 +1,39 @@
-"""Runs what the function app has, until a signal: queue listeners, timers, the HTTP server."""
+"""Runs what the function app has, until a signal: queue listeners, timers, and the process of its functions.
+
+The host itself never imports the app: what it runs may hang, crash or eat memory, and is replaced then.
+"""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import queue
 import re
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
+from api import VERSION
 from shared.settings import Settings
-from worker.app import Function, FunctionApp
 from worker.delivery import Leases
 from worker.environment import resolve
 from worker.errors import StartError
 from worker.host_json import HostJson
-from worker.http import HttpServer
+from worker.http import bound
 from worker.pool import Pool
-from worker.queues import Listener, Surroundings
+from worker.process import Function
+from worker.queues import SIGNAL_SECONDS, Listener, Surroundings
 from worker.storage import queue_service_of
+from worker.supervisor import Supervisor
 from worker.timers import Timer
 
 Made = TypeVar("Made")
@@ -35,8 +43,6 @@ log = logging.getLogger(__name__)
 PARTS = ("queues", "timers", "http")
 KINDS = ("queueTrigger", "timerTrigger", "httpTrigger")
 TASK_QUEUE_SUFFIX = "-tasks"
-SIGNAL_SECONDS = 0.5
-"""A signal is noticed within this time, whichever thread it came to."""
 SAME_SIGNAL_SECONDS = 0.5
 """Signals this close are one: Ctrl+C reaches a whole process group, and its leader passes it on."""
 _QUEUE_NAME = re.compile(r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$")
@@ -64,44 +70,51 @@ class Host:
 
     def __init__(
         self,
-        app: FunctionApp,
+        app_root: Path,
         host_json: HostJson,
         settings: Settings,
         options: Options,
         environ: Mapping[str, str],
     ) -> None:
-        self._app, self._settings, self._options, self._environ = app, settings, options, environ
+        self._host_json, self._settings = host_json, settings
+        self._options, self._environ = options, environ
         self._events: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._first_signal_at: float | None = None
         self._stopping = threading.Event()
         self._pool = Pool(options.threads)
         self._leases = Leases(settings.worker_lease_seconds)
+        self._web, problem = self._bound()
+        self._functions = Supervisor(_arguments(app_root, options), self._web, _seconds(host_json))
+        self._functions.begin()  # it imports the app while we import the SDK, which takes as long
         development = environ.get("AZURE_FUNCTIONS_ENVIRONMENT", "").lower() == "development"
         self._shared = Surroundings(
             host_json.queues,
             host_json.queues.poll_cap(development=development),
+            self._functions,
             self._pool,
             self._leases,
             self._stopping,
         )
+        importlib.import_module("azure.storage.queue")
+        self._app = self._functions.listing()
         self._listeners = self._all("queues", "queueTrigger", self._listener)
         self._check_clients()
         self._name_unknown()
         self._timers = self._all("timers", "timerTrigger", self._timer)
-        self._http = self._http_server()
+        self._check_http(problem)
 
     def run(self) -> int:
         """Works until SIGTERM or SIGINT, lets what runs end, and returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         log.info("%s", self._summary())
+        self._functions.start(http=self._web is not None, http_ended=lambda: self._events.put(1))
         _started(self._leases.run)
         pollers = [_started(listener.run) for listener in self._listeners]
         for timer in self._timers:
             _started(timer.run)
-        web = _started(self._serve) if self._http else None
         status = self._first_event()
-        self._stop(pollers, web)
+        self._stop(pollers)
         return status
 
     def _first_event(self) -> int:
@@ -117,30 +130,24 @@ class Host:
             self._first_signal_at = now
             self._events.put(0)  # a SimpleQueue may be written from a signal handler, an Event may not
         elif now - self._first_signal_at > SAME_SIGNAL_SECONDS:
+            self._functions.kill()
             os._exit(128 + number)
 
-    def _serve(self) -> None:
-        if self._http:
-            self._http.run()
-        self._events.put(1)
-
-    def _stop(self, pollers: list[threading.Thread], web: threading.Thread | None) -> None:
+    def _stop(self, pollers: list[threading.Thread]) -> None:
         """Takes nothing new, waits for what runs, leaves the rest to its lease."""
         log.info("Stopping: up to %g s for what still runs", self._options.drain_seconds)
         until = time.monotonic() + self._options.drain_seconds
         self._stopping.set()
-        if self._http:
-            self._http.stop()
+        self._functions.stop(self._options.drain_seconds)
         for poller in pollers:
             # So that what one has just received is run or given back; a hanging one must not take all of it.
             poller.join(max(0.0, until - time.monotonic() - self._options.drain_seconds * 0.8))
         left = self._pool.drain(max(0.0, until - time.monotonic()))
-        if web:
-            # A moment more: uvicorn takes as long itself to cut off those who still wait.
-            web.join(max(0.0, until - time.monotonic()) + 1)
+        # A moment more: uvicorn takes as long itself to cut off those who still wait.
+        self._functions.finish(0.0 if left else max(0.0, until - time.monotonic()) + 1)
         log.info("Stopped, %d calls cut off", left)
         if left:
-            # Threads cannot be killed, and Python would wait for them.
+            # A thread may still hang in a call to storage, and Python would wait for it.
             logging.shutdown()
             sys.stdout.flush()
             os._exit(0)
@@ -148,13 +155,17 @@ class Host:
     def _summary(self) -> str:
         shared, names = self._shared, ", ".join(function.name for function in self._app.functions)
         queues = ", ".join(listener.queue for listener in self._listeners) or "none"
-        web = f"http://{self._options.address}:{self._http.port}" if self._http else "off"
+        port = self._web.getsockname()[1] if self._web else 0
+        web = f"http://{self._options.address}:{port}" if self._web else "off"
         return (
-            f"Docmill worker: functions {names}; queues {queues}; timers {len(self._timers)}; http {web}; "
+            f"Docmill worker: version {VERSION}; clients {', '.join(self._settings.client_ids)}; "
+            f"provider {self._settings.provider}; functions {names}; queues {queues}; "
+            f"timers {len(self._timers)}; http {web}; "
             f"batchSize {shared.options.batch_size}, newBatchThreshold {shared.options.threshold}, "
             f"maxDequeueCount {shared.options.max_dequeue_count}, "
             f"visibilityTimeout {shared.options.visibility_timeout}, polling up to {shared.poll_cap:g} s, "
-            f"lease {self._leases.seconds:g} s"
+            f"functionTimeout {self._host_json.function_timeout or 'none'}, "
+            f"lease {self._leases.seconds:g} s, drain {self._options.drain_seconds:g} s"
         )
 
     def _all(self, part: str, kind: str, make: Callable[[Function], Made | None]) -> list[Made]:
@@ -201,27 +212,42 @@ class Host:
 
     def _timer(self, function: Function) -> Timer:
         schedule = resolve(str(function.trigger["schedule"]), self._environ)
-        return Timer(function, schedule, self._pool, self._stopping)
+        return Timer(function, schedule, self._functions, self._pool, self._stopping)
 
-    def _http_server(self) -> HttpServer | None:
+    def _bound(self) -> tuple[socket.socket | None, StartError | None]:
+        """The socket for HTTP, or why there is none."""
         if "http" not in self._options.parts:
-            return None
+            return None, None
+        try:
+            return bound(self._options.address, self._options.port), None
+        except StartError as error:
+            return None, error
+
+    def _check_http(self, problem: StartError | None) -> None:
         for function in self._app.of_kind("httpTrigger"):
-            if self._app.asgi is None:
+            if "http" in self._options.parts and not self._app.asgi:
                 log.error(
                     "Function %s is skipped: of HTTP functions only AsgiFunctionApp's is run", function.name
                 )
-        if self._app.asgi is None:
-            return None
-        options = self._options
-        try:
-            return HttpServer(self._app.asgi, options.address, options.port, options.drain_seconds)
-        except StartError as error:
-            if options.http_asked or not self._listeners:
-                raise
+        if not self._app.asgi and self._web:
+            self._web.close()
+            self._web = None
+        elif self._app.asgi and problem:
+            if self._options.http_asked or not self._listeners:
+                raise problem
             # The usual case: a second worker on the same machine and settings. It shares the queues.
-            log.warning("%s This worker serves no HTTP.", error)
-            return None
+            log.warning("%s This worker serves no HTTP.", problem)
+
+
+def _arguments(app_root: Path, options: Options) -> list[str]:
+    """Of the functions process."""
+    threads = [] if options.threads is None else ["--threads", str(options.threads)]
+    return ["--parent", str(os.getpid()), "--app-root", str(app_root), *threads]
+
+
+def _seconds(host_json: HostJson) -> float | None:
+    timeout = host_json.function_timeout
+    return timeout.total_seconds() if timeout else None
 
 
 def _started(run: Callable[[], None]) -> threading.Thread:

@@ -26,7 +26,13 @@ def _time_span(value: object) -> object:
     return re.sub(r"^(\d+)\.(\d+:)", r"\1 days, \2", value) if isinstance(value, str) else value
 
 
+def _unbounded(value: object) -> object:
+    return None if value == "-1" else _time_span(value)
+
+
 TimeSpan = Annotated[timedelta, BeforeValidator(_time_span)]
+Timeout = Annotated[timedelta | None, BeforeValidator(_unbounded)]
+"""`-1` is none."""
 
 
 class _Section(BaseModel):
@@ -60,7 +66,10 @@ class QueueOptions(_Section):
 
 
 class HostJson(_Section):
+    """`function_timeout` is what the host takes on every plan but the oldest when nothing is said."""
+
     version: Literal["2.0"]
+    function_timeout: Timeout = Field(default=timedelta(minutes=30), ge=timedelta(seconds=1))
     queues: QueueOptions = QueueOptions()
 
 
@@ -100,11 +109,15 @@ def _overridden(given: dict[str, Any], environ: Mapping[str, str]) -> dict[str, 
     return given
 
 
+def _set(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _validated(given: dict[str, Any]) -> HostJson:
     extensions = given.get("extensions")
     queues = extensions.get("queues") if isinstance(extensions, dict) else None
     try:
-        return HostJson.model_validate({"version": given.get("version"), "queues": queues or {}})
+        return HostJson.model_validate({**_set(given), "queues": queues or {}})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise StartError(f"host.json: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

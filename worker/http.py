@@ -17,21 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class HttpServer:
-    def __init__(self, asgi: Any, address: str, port: int, drain_seconds: float) -> None:
-        """Port 0 takes a free one. Raises StartError when the port is taken."""
+    def __init__(self, asgi: Any, listener: socket.socket) -> None:
         import uvicorn
 
-        self._socket = _bound(address, port)
-        self.port = int(self._socket.getsockname()[1])
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                asgi,
-                log_config=None,  # logging is set up once for all
-                access_log=False,
-                # uvicorn waits for ever for a client that polls for long, unless it gets a limit
-                timeout_graceful_shutdown=math.ceil(drain_seconds),
-            )
-        )
+        self._socket = listener
+        # Logging is set up once for all.
+        self._server = uvicorn.Server(uvicorn.Config(asgi, log_config=None, access_log=False))
 
     def run(self) -> None:
         """Serves until `stop`. Returns early, with the reason in the log, when the app does not start."""
@@ -42,11 +33,18 @@ class HttpServer:
         finally:
             self._socket.close()
 
-    def stop(self) -> None:
+    def stop(self, seconds: float) -> None:
+        # uvicorn waits for ever for a client that polls for long, unless it gets a limit
+        self._server.config.timeout_graceful_shutdown = math.ceil(seconds)
         self._server.should_exit = True
 
 
-def _bound(address: str, port: int) -> socket.socket:
+def bound(address: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises StartError when the port is taken.
+
+    The host makes it and hands it down to each functions process, so that connections wait in it while one
+    follows another.
+    """
     # asyncio sends without delay only on sockets that say that they are TCP: else each answer on a connection
     # that is kept waits 40 ms for an acknowledgement.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

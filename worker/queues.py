@@ -13,10 +13,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from worker.app import Function
 from worker.delivery import Delivery, Leases, poison_queue_name
+from worker.errors import CallFailed, CutOff
 from worker.host_json import QueueOptions
 from worker.pool import Pool
+from worker.process import Function
+from worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from azure.storage.queue import QueueMessage, QueueServiceClient
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SHORTEST_PAUSE = 0.1
+SIGNAL_SECONDS = 0.5
 _COMPLAIN_EVERY = 60.0
 
 
@@ -52,6 +55,7 @@ class Surroundings:
 
     options: QueueOptions
     poll_cap: float
+    functions: Supervisor
     pool: Pool
     leases: Leases
     stopping: threading.Event
@@ -74,6 +78,8 @@ class Listener:
     def run(self) -> None:
         """Polls until the worker stops. Nothing that storage answers ends it."""
         while not self._shared.stopping.is_set():
+            if not self._shared.functions.wait(SIGNAL_SECONDS):
+                continue  # a message is better off on the queue while nobody can run it
             if self._poll():
                 self._backoff.found()
                 self._await_room()
@@ -142,24 +148,23 @@ class Listener:
         except ValueError as error:
             delivery.poison(str(error))
             return
-        if self._succeeded(delivery, body):
+        try:
+            self._call(delivery, body)
+        except CutOff:
+            delivery.leave()
+        except CallFailed as failure:
+            log.error("%s failed on message %s: %s", self._function.name, delivery.id, failure)
+            self._failed(delivery)
+        else:
             delivery.delete()
-        elif delivery.dequeue_count >= most:
+
+    def _failed(self, delivery: Delivery) -> None:
+        most = self._shared.options.max_dequeue_count
+        if delivery.dequeue_count >= most:
             delivery.poison(f"failed {most} times")
         else:
             delivery.release(self._shared.options.visibility_timeout.total_seconds())
 
-    def _succeeded(self, delivery: Delivery, body: str) -> bool:
-        began = time.monotonic()
-        try:
-            self._function.invoke(delivery.message(body))
-        except BaseException:  # SystemExit too: in the host it fails every call that runs, here only its own
-            log.exception(
-                "%s failed on message %s, delivery %d",
-                self._function.name,
-                delivery.id,
-                delivery.dequeue_count,
-            )
-            return False
-        log.debug("%s did message %s in %.2f s", self._function.name, delivery.id, time.monotonic() - began)
-        return True
+    def _call(self, delivery: Delivery, body: str) -> None:
+        line = {"function": self._function.name, "kind": "queueTrigger", "body": body}
+        self._shared.functions.call({**line, "metadata": delivery.metadata()})

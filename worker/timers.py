@@ -8,8 +8,10 @@ from concurrent.futures import CancelledError
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from worker.app import Function
+from worker.errors import CallFailed, CutOff
 from worker.pool import Pool
+from worker.process import Function
+from worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from croniter import croniter
@@ -32,10 +34,18 @@ def parse_schedule(expression: str, start: datetime) -> croniter:
 
 
 class Timer:
-    def __init__(self, function: Function, schedule: str, pool: Pool, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        function: Function,
+        schedule: str,
+        functions: Supervisor,
+        pool: Pool,
+        stopping: threading.Event,
+    ) -> None:
         """Raises ValueError when the schedule is not one, or never comes."""
         parse_schedule(schedule, datetime.now(UTC)).get_next(datetime)
-        self._function, self._schedule, self._pool, self._stopping = function, schedule, pool, stopping
+        self._function, self._schedule = function, schedule
+        self._functions, self._pool, self._stopping = functions, pool, stopping
 
     def run(self) -> None:
         """Runs until the worker stops. A time that comes while the function still runs is left out."""
@@ -56,10 +66,11 @@ class Timer:
         return True
 
     def _invoke(self, due: datetime) -> None:
-        from azure.functions.timer import TimerRequest
-
         late = (datetime.now(UTC) - due).total_seconds() > LATE_SECONDS
+        line = {"function": self._function.name, "kind": "timerTrigger", "past_due": late}
         try:
-            self._function.invoke(TimerRequest(past_due=late))
-        except BaseException:
-            log.exception("Timer %s failed", self._function.name)
+            self._functions.call(line)
+        except CallFailed as failure:
+            log.error("Timer %s failed: %s", self._function.name, failure)
+        except CutOff:
+            log.warning("Timer %s was cut off", self._function.name)

@@ -1,8 +1,9 @@
-"""`python -m tests.e2e.crashing_worker ...`: `python -m worker ...` that sends itself a signal at one point.
+"""`python -m tests.e2e.crashing_worker ...`: `python -m worker ...` that gets a signal at one point.
 
 CRASH_AT names the point, CRASH_SIGNAL the signal (SIGKILL unless set; SIGSTOP makes a zombie), CRASH_CLIENT
-whose deliveries matter. The worker is the real one: one method of one class is wrapped before it starts,
-nothing is replaced.
+whose deliveries matter. The worker is the real one: in its functions process one method of one class is
+wrapped before it starts, nothing is replaced. The signal goes to the process group, which is the whole worker
+when it was started as a session of its own.
 """
 
 from __future__ import annotations
@@ -83,17 +84,27 @@ def arm(point: Point, number: signal.Signals) -> None:
         calls += matters
         now = matters and calls == point.nth
         if now and not point.after:
-            os.kill(os.getpid(), number)
+            os.killpg(0, number)
         answer = method(*args, **kwargs)
         if now and point.after:
-            os.kill(os.getpid(), number)
+            os.killpg(0, number)
         return answer
 
     setattr(owner, point.method, wrapped)
 
 
-if __name__ == "__main__":
+def functions() -> None:
+    """The functions process."""
     arm(POINTS[os.environ["CRASH_AT"]], signal.Signals[os.environ.get("CRASH_SIGNAL", "SIGKILL")])
+    from worker.functions import main
+
+    main()
+
+
+if __name__ == "__main__":
+    from tests.e2e import crashing_functions
+    from worker import process
     from worker.__main__ import main
 
+    process.MODULE = crashing_functions.__name__
     sys.exit(main())

@@ -23,7 +23,17 @@ from shared.ports import Row
 from shared.submission import Submission, submit
 from shared.tasks import Task, utc_now
 
-Process = subprocess.Popen[bytes]
+
+class Process(subprocess.Popen[bytes]):
+    """A worker with all its processes, a session of its own. What asks it to end goes to its host alone."""
+
+    def send_signal(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            super().send_signal(number)
+        elif self.poll() is None:
+            os.killpg(self.pid, number)
+
+
 CHUNK_TOKENS = 50
 
 
@@ -143,9 +153,9 @@ def started(
     module: str, part: str, environment: dict[str, str], log: IO[bytes] | None = None
 ) -> Iterator[Process]:
     """`log`: where its log goes, if not to ours."""
-    command = [sys.executable, "-X", "faulthandler", "-m", module, "--only", part]
-    environment = {"PATH": os.environ["PATH"], **environment}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
+    command = [sys.executable, "-m", module, "--only", part]
+    environment = {"PATH": os.environ["PATH"], "PYTHONFAULTHANDLER": "1", **environment}
+    process = Process(command, cwd=ROOT, env=environment, stderr=log, start_new_session=True)
     try:
         yield process
     finally:

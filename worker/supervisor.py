@@ -1,0 +1,153 @@
+"""Keeps one functions process up: starts it, renews it when it hangs or dies, and passes calls to it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from worker.channel import Line
+from worker.errors import AppError, CallFailed, CutOff, StartError
+from worker.process import FunctionsProcess, Listing, told
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 2.0
+"""What the other functions get to end before their process is killed, as in the Functions host."""
+LONGEST_PAUSE = 30.0
+MEMORY_SECONDS = 300.0
+"""A death is forgotten after this time."""
+
+
+class Pauses:
+    """How long to wait before a process that died is started again: 0, 1, 2, 4 ... seconds, the more of them
+    died lately."""
+
+    def __init__(self) -> None:
+        self._deaths: deque[float] = deque(maxlen=10)
+
+    def after_death(self, now: float) -> float:
+        while self._deaths and now - self._deaths[0] > MEMORY_SECONDS:
+            self._deaths.popleft()
+        self._deaths.append(now)
+        lately = len(self._deaths) - 1
+        return min(LONGEST_PAUSE, 2.0 ** (lately - 1)) if lately else 0.0
+
+
+class Supervisor:
+    """`timeout`: functionTimeout in seconds."""
+
+    def __init__(
+        self, arguments: Sequence[str], listener: socket.socket | None, timeout: float | None
+    ) -> None:
+        self._arguments, self._listener, self._timeout = arguments, listener, timeout
+        self._process: FunctionsProcess | None = None
+        self._http = False
+        self._http_ended: Callable[[], None] = lambda: None
+        self._listing: Listing | StartError | None = None
+        self._listed, self._go = threading.Event(), threading.Event()
+        self._up, self._stopping = threading.Event(), threading.Event()
+        self._condemning = threading.Lock()
+        self._pauses = Pauses()
+
+    def begin(self) -> None:
+        """Starts the first process, in the thread that all of them are started and read in."""
+        threading.Thread(target=self._keep, name="functions", daemon=True).start()
+
+    def listing(self) -> Listing:
+        """What the app has. Raises AppError when it does not load."""
+        self._listed.wait()
+        assert self._listing is not None
+        if isinstance(self._listing, StartError):
+            raise self._listing
+        return self._listing
+
+    def start(self, *, http: bool, http_ended: Callable[[], None]) -> None:
+        """From here on functions may be called. `http_ended` is called if a process stops serving HTTP."""
+        self._http, self._http_ended = http, http_ended
+        self._go.set()
+
+    @property
+    def process(self) -> FunctionsProcess | None:
+        """The one that takes calls now."""
+        return self._process if self._up.is_set() else None
+
+    def wait(self, seconds: float) -> bool:
+        """Whether there is a process that takes calls, within this time."""
+        return self._up.wait(seconds)
+
+    def call(self, line: Line) -> None:
+        """Runs a function. Raises CallFailed and CutOff."""
+        while True:
+            process = self._current()
+            try:
+                process.call(line, self._timeout)
+            except TimeoutError:
+                log.error("%s runs longer than functionTimeout, its process is renewed", line["function"])
+                self._renew(process)
+                raise CallFailed("it ran longer than functionTimeout") from None
+            return
+
+    def stop(self, seconds: float) -> None:
+        """Serves no HTTP any more; functions can still be called."""
+        self._stopping.set()
+        if self._process:
+            self._process.stop(seconds)
+
+    def finish(self, seconds: float) -> None:
+        """Ends the process. What still runs after this time is cut off."""
+        self._stopping.set()
+        self._go.set()
+        if self._process:
+            self._process.finish(seconds)
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+
+    def _current(self) -> FunctionsProcess:
+        while not self._up.wait(0.5):
+            if self._stopping.is_set():
+                raise CutOff
+        assert self._process is not None
+        return self._process
+
+    def _renew(self, process: FunctionsProcess) -> None:
+        """Returns when it is gone: before that its message must not be given to anybody else."""
+        with self._condemning:
+            if not process.ended.is_set():
+                process.condemned = True
+                self._up.clear()
+                process.ended.wait(GRACE_SECONDS)
+                process.kill()
+        process.ended.wait()
+
+    def _keep(self) -> None:
+        while not self._stopping.is_set():
+            process = self._process = FunctionsProcess(self._arguments, self._listener)
+            try:
+                self._listing = process.listing()
+            except AppError as error:
+                if not self._listed.is_set():
+                    self._listing = error
+                    self._listed.set()
+                    return
+                log.error("%s", error)
+                self._stopping.wait(self._pauses.after_death(time.monotonic()))
+                continue
+            self._listed.set()
+            self._go.wait()
+            if self._stopping.is_set():
+                process.kill()
+            process.start(http=self._http)
+            log.info("Functions process %d is up", process.pid)
+            self._up.set()
+            status = process.read(self._http_ended)
+            self._up.clear()
+            if not process.condemned and not self._stopping.is_set():
+                pause = self._pauses.after_death(time.monotonic())
+                log.error("Functions process %d %s, another starts in %g s", process.pid, told(status), pause)
+                self._stopping.wait(pause)
