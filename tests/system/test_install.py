@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.system.packages import ROOT, tool
+
 SCRIPT = ROOT / "worker" / "install.sh"
 UNIT = "etc/systemd/system/docmill-worker@.service"
 CONFIG = "etc/docmill/worker.env"
-COMMANDS = Path("/usr/bin")
 
 
 def install(
@@ -240,7 +240,6 @@ def test_it_explains_itself(tmp_path: Path) -> None:
 
 
 def test_shellcheck_finds_nothing() -> None:
-    found = shutil.which("shellcheck")
-    assert found, "shellcheck is missing. On Debian and Ubuntu: apt install shellcheck"
-    done = subprocess.run([found, SCRIPT], capture_output=True, text=True, timeout=60, check=False)
+    command = [tool("shellcheck", "shellcheck"), SCRIPT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout

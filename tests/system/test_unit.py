@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-WORKER = Path(__file__).resolve().parents[2] / "worker"
+from tests.system.packages import ROOT, tool
+
+WORKER = ROOT / "worker"
 TEMPLATE = WORKER / "docmill-worker@.service"
 EXPOSURE = 3.0
 
@@ -22,9 +24,8 @@ def instance(tmp_path: Path) -> Path:
 
 
 def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    found = shutil.which("systemd-analyze")
-    assert found, "systemd-analyze is missing. On Debian and Ubuntu: apt install systemd"
-    return subprocess.run([found, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    command = [tool("systemd-analyze", "systemd"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def values(key: str) -> list[str]:
