@@ -19,10 +19,10 @@ DEV_STAMP := $(VENV)/.dev-$(call checksum,$(DEV_REQUIREMENTS) requirements-test-
 NODE_STAMP := $(NODE_MODULES)/.docmill-$(call checksum,local/package.json local/package-lock.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test soak bench lint
+.PHONY: help demo up test test-system soak bench lint
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUN_STAMP) $(NODE_STAMP) ## the whole way on the shipped samples: starts everything, shows it, stops it
 	@$(BIN)/python -m local demo
@@ -32,6 +32,9 @@ up: $(RUN_STAMP) $(NODE_STAMP) ## the local stack and the app in the foreground,
 
 test: $(DEV_STAMP) $(NODE_STAMP) ## the tests, against real local services
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-system: $(DEV_STAMP) $(NODE_STAMP) ## tests with programs of the system, fetched when they are not installed
+	$(BIN)/python -m pytest tests/system
 
 soak: $(DEV_STAMP) $(NODE_STAMP) ## ten minutes of work, kills and outages, then the accounts (SOAK_SECONDS for another time)
 	@$(BIN)/python -m tests.soak

@@ -54,7 +54,8 @@ def options(
         str, typer.Option(help="The variable that holds the API key.", metavar="NAME")
     ] = "DOCMILL_API_KEY",
     env_file: Annotated[
-        Path | None, typer.Option(help="A dotenv file with settings.", exists=True, dir_okay=False)
+        list[Path] | None,
+        typer.Option(help="A dotenv file with settings; may be repeated.", exists=True, dir_okay=False),
     ] = None,
 ) -> None:
     """Documents in, summaries and search hits out.
@@ -64,7 +65,7 @@ def options(
 
     Exit status: 0 success, 1 the task failed, 2 wrong usage, 3 service out of reach.
     """
-    context.obj = Config(url=url, key_env=key_env, env_file=env_file)
+    context.obj = Config(url=url, key_env=key_env, env_files=env_file or ())
 
 
 @app.command()

@@ -24,7 +24,7 @@ class Config:
 
     url: str | None = None
     key_env: str = "DOCMILL_API_KEY"
-    env_file: Path | None = None
+    env_files: Sequence[Path] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     _told: bool = field(default=False, init=False, repr=False)
 
@@ -51,9 +51,11 @@ class Config:
         return any(value and name.upper().startswith(prefixes) for name, value in self.environ.items())
 
     def _values(self, *, named: bool) -> Mapping[str, str]:
-        """A file asked for wins; the local stack's counts only when the environment says nothing."""
-        if self.env_file is not None:
-            return {**self.environ, **_read(self.env_file)}
+        """A file asked for wins, the later one over the earlier; the local stack's counts only when the
+        environment says nothing."""
+        if self.env_files:
+            read = [pair for file in self.env_files for pair in _read(file).items()]
+            return {**self.environ, **dict(read)}
         local = Path(self.environ.get("DOCMILL_DATA_DIR") or ".local") / "env"
         if named or not local.is_file():
             return self.environ

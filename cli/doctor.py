@@ -46,8 +46,12 @@ def doctor(
     context: typer.Context,
     *,
     env_file: Annotated[
-        Path | None,
-        typer.Option(help="The dotenv file that the service is run with.", exists=True, dir_okay=False),
+        list[Path] | None,
+        typer.Option(
+            help="The dotenv file that the service is run with; may be repeated, the last one wins.",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
@@ -56,7 +60,7 @@ def doctor(
     Changes nothing and makes no paid call.
     """
     found = config(context)
-    found.env_file = env_file or found.env_file
+    found.env_files = env_file or found.env_files
     findings = examine(dict(found.service()))
     if as_json:
         print_json({"items": [asdict(finding) for finding in findings]})

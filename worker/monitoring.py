@@ -29,7 +29,8 @@ READY_SECONDS = 5.0
 """How long an answer about readiness is kept, so that no prober can load what it probes."""
 PATIENCE_SECONDS = 8.0
 """Below the 10 s that Prometheus and most probers wait. Whatever takes longer does not answer."""
-GOOD_SECONDS = 30.0
+GOOD_SECONDS = 10.0
+"""How long an answer counts while storage keeps us waiting for the next one."""
 REQUEST_SECONDS = 10.0
 
 _LATE = {"worker": f"Its parts were not heard of within {PATIENCE_SECONDS:g} s."}

@@ -510,6 +510,18 @@ def test_doctor_names_the_wrong_setting(run: Run) -> None:
     assert "CLIENT_IDS" in finding["advice"]
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["before the command", "behind it"])
+def test_doctor_takes_the_files_that_the_service_reads(run: Run, tmp_path: Path, before: bool) -> None:
+    """As the unit of the worker has them: one for all, then one for its client, which wins."""
+    (tmp_path / "worker.env").write_text("CLIENT_IDS=acme\nTASK_MAX_ATTEMPTS=0\n")
+    (tmp_path / "acme.env").write_text("CLIENT_IDS=No_Such\nTASK_MAX_ATTEMPTS=\n")
+    files = ["--env-file", "worker.env", "--env-file", "acme.env"]
+    ran = run(*files, "doctor", "--json") if before else run("doctor", "--json", *files)
+    assert ran.exit_code == 1
+    [finding] = json.loads(ran.stdout)["items"]
+    assert "CLIENT_IDS" in finding["advice"] and "TASK_MAX_ATTEMPTS" not in finding["advice"]
+
+
 # --- bars ------------------------------------------------------------------------------------------------
 
 

@@ -24,10 +24,10 @@ from shared.submission import Submission, submit
 from tests.services import memory_services, registered
 
 ROOT = Path(__file__).resolve().parents[2]
-PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAPERS = sorted(path for folder in ("", "docs", "monitoring", "worker") for path in (ROOT / folder).glob("*.md"))
 RETRIED = {errors.NEVER: "no", errors.ONCE: "once", errors.ALWAYS: "yes"}
 
-each_paper = pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
+each_paper = pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def read(name: str) -> str:
