@@ -6,10 +6,11 @@ six requests for each client that has nothing to do, and one to the index for al
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -39,9 +40,9 @@ _depths = DepthLines()
 
 
 def sweep(services: Services) -> None:
-    """One round over all clients. Does nothing when another process is at it."""
+    """One round over all clients. Does nothing when another process is at it for the same clients."""
     services.prepare_once()
-    release = services.lock.acquire("maintenance", LOCK_SECONDS)
+    release = services.lock.acquire(lock_name(services.settings.client_ids), LOCK_SECONDS)
     if release is None:
         return
     try:
@@ -67,6 +68,12 @@ def sweep(services: Services) -> None:
             clean_documents(services, utc_now(), until)
     finally:
         release()
+
+
+def lock_name(clients: Iterable[str]) -> str:
+    """Processes may serve different clients of one account. Their sweeps begin at the same second, so one
+    lock for all would always be won by the same, and the clients of the others would never be swept."""
+    return "maintenance-" + hashlib.sha256(",".join(sorted(clients)).encode()).hexdigest()[:16]
 
 
 def _sweep_client(services: Services, client_id: str, until: float) -> None:

@@ -161,6 +161,7 @@ class Settings(AccountSettings, TriggerSettings):
     task_lease_seconds: float = Field(default=60, ge=2, le=3600)
     maintenance_schedule: str = "0 * * * * *"
     worker_lease_seconds: float = Field(default=600, ge=2, le=604800)
+    worker_drain_seconds: float = Field(default=10, ge=0, le=86400)
     worker_monitor_port: int | None = Field(default=None, ge=0, le=65535)
 
     max_multipart_bytes: int = Field(default=32 * 1024 * 1024, ge=1)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from shared import logs
 from shared.settings import SettingsError, read_settings
@@ -14,6 +15,8 @@ from worker.errors import StartError
 from worker.host import PARTS, Host, Options
 from worker.host_json import read_host_json
 from worker.process import REPOSITORY
+
+T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,8 +50,9 @@ def _run(given: argparse.Namespace) -> int:
         address=given.address,
         port=port,
         http_asked=given.port is not None or "http" in (given.only or ()),
-        drain_seconds=given.drain_seconds,
+        drain_seconds=_given_or(given.drain_seconds, settings.worker_drain_seconds),
         threads=threads,
+        monitor_port=_given_or(given.monitor_port, settings.worker_monitor_port),
     )
     return Host(app_root, host_json, settings, options, environ).run()
 
@@ -57,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m worker",
         description="Runs the function app outside Azure: queue triggers, timers, the HTTP API.",
-        epilog="Not imitated: function keys, other bindings, functionTimeout, scaling, /admin routes.",
+        epilog="Not imitated: function keys, other bindings, other HTTP functions, scaling, /admin routes.",
     )
     parser.add_argument(
         "--app-root",
@@ -82,11 +86,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--drain-seconds",
         type=float,
-        default=10,
         metavar="N",
-        help="time for running calls after SIGTERM or SIGINT (default 10); a second signal ends at once",
+        help="time for running calls after SIGTERM or SIGINT (default: WORKER_DRAIN_SECONDS, else 10); "
+        "a second signal ends at once",
+    )
+    parser.add_argument(
+        "--monitor-port",
+        type=int,
+        metavar="N",
+        help="port of /healthz, /readyz and /metrics on 127.0.0.1 (default: WORKER_MONITOR_PORT, else none)",
     )
     return parser
+
+
+def _given_or(given: T | None, setting: T) -> T:
+    return setting if given is None else given
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,9 +21,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from api import VERSION
+from shared import scratch
+from shared.core import Core
 from shared.settings import Settings
 from worker.delivery import Leases
 from worker.environment import resolve
@@ -31,10 +34,16 @@ from worker.host_json import HostJson
 from worker.http import bound
 from worker.pool import Pool
 from worker.process import Function
+from worker.pulse import Pulse
 from worker.queues import SIGNAL_SECONDS, Listener, Surroundings
 from worker.storage import queue_service_of
 from worker.supervisor import Supervisor
+from worker.systemd import notify
 from worker.timers import Timer
+from worker.turns import Turns, app_name
+
+if TYPE_CHECKING:
+    from worker.monitoring import Monitor
 
 Made = TypeVar("Made")
 
@@ -45,6 +54,7 @@ KINDS = ("queueTrigger", "timerTrigger", "httpTrigger")
 TASK_QUEUE_SUFFIX = "-tasks"
 SAME_SIGNAL_SECONDS = 0.5
 """Signals this close are one: Ctrl+C reaches a whole process group, and its leader passes it on."""
+FIGURES = "PROMETHEUS_MULTIPROC_DIR"
 _QUEUE_NAME = re.compile(r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$")
 
 
@@ -62,6 +72,7 @@ class Options:
     http_asked: bool
     drain_seconds: float
     threads: int | None
+    monitor_port: int | None
 
 
 class Host:
@@ -84,7 +95,9 @@ class Host:
         self._pool = Pool(options.threads)
         self._leases = Leases(settings.worker_lease_seconds)
         self._web, problem = self._bound()
+        self._figures = self._figures_folder()
         self._functions = Supervisor(_arguments(app_root, options), self._web, _seconds(host_json))
+        self._pulse = Pulse(self._functions)
         self._functions.begin()  # it imports the app while we import the SDK, which takes as long
         development = environ.get("AZURE_FUNCTIONS_ENVIRONMENT", "").lower() == "development"
         self._shared = Surroundings(
@@ -102,6 +115,7 @@ class Host:
         self._name_unknown()
         self._timers = self._all("timers", "timerTrigger", self._timer)
         self._check_http(problem)
+        self._monitor = self._monitoring()
 
     def run(self) -> int:
         """Works until SIGTERM or SIGINT, lets what runs end, and returns the exit status."""
@@ -111,16 +125,19 @@ class Host:
         self._functions.start(http=self._web is not None, http_ended=lambda: self._events.put(1))
         _started(self._leases.run)
         pollers = [_started(listener.run) for listener in self._listeners]
-        for timer in self._timers:
-            _started(timer.run)
+        timers = [_started(timer.run) for timer in self._timers]
+        _started(lambda: self._pulse.run(self._stopping))
+        if self._monitor:
+            _started(self._monitor.run)
         status = self._first_event()
-        self._stop(pollers)
+        self._stop(pollers, timers)
         return status
 
     def _first_event(self) -> int:
         """Waits in pieces: a signal that the system hands to another thread does not end a wait in this one,
         and Python calls the handler here only once the wait has ended."""
         while True:
+            self._pulse.turn()
             with suppress(queue.Empty):
                 return self._events.get(timeout=SIGNAL_SECONDS)
 
@@ -133,8 +150,9 @@ class Host:
             self._functions.kill()
             os._exit(128 + number)
 
-    def _stop(self, pollers: list[threading.Thread]) -> None:
+    def _stop(self, pollers: list[threading.Thread], timers: list[threading.Thread]) -> None:
         """Takes nothing new, waits for what runs, leaves the rest to its lease."""
+        notify("STOPPING=1")
         log.info("Stopping: up to %g s for what still runs", self._options.drain_seconds)
         until = time.monotonic() + self._options.drain_seconds
         self._stopping.set()
@@ -145,6 +163,12 @@ class Host:
         left = self._pool.drain(max(0.0, until - time.monotonic()))
         # A moment more: uvicorn takes as long itself to cut off those who still wait.
         self._functions.finish(0.0 if left else max(0.0, until - time.monotonic()) + 1)
+        for timer in timers:
+            timer.join(1)  # it lets go of its turn
+        if self._monitor:
+            self._monitor.stop()
+        if self._figures:
+            self._figures.cleanup()
         log.info("Stopped, %d calls cut off", left)
         if left:
             # A thread may still hang in a call to storage, and Python would wait for it.
@@ -157,6 +181,7 @@ class Host:
         queues = ", ".join(listener.queue for listener in self._listeners) or "none"
         port = self._web.getsockname()[1] if self._web else 0
         web = f"http://{self._options.address}:{port}" if self._web else "off"
+        monitor = f"http://127.0.0.1:{self._monitor.port}" if self._monitor else "off"
         return (
             f"Docmill worker: version {VERSION}; clients {', '.join(self._settings.client_ids)}; "
             f"provider {self._settings.provider}; functions {names}; queues {queues}; "
@@ -165,7 +190,7 @@ class Host:
             f"maxDequeueCount {shared.options.max_dequeue_count}, "
             f"visibilityTimeout {shared.options.visibility_timeout}, polling up to {shared.poll_cap:g} s, "
             f"functionTimeout {self._host_json.function_timeout or 'none'}, "
-            f"lease {self._leases.seconds:g} s, drain {self._options.drain_seconds:g} s"
+            f"lease {self._leases.seconds:g} s, drain {self._options.drain_seconds:g} s; monitor {monitor}"
         )
 
     def _all(self, part: str, kind: str, make: Callable[[Function], Made | None]) -> list[Made]:
@@ -212,7 +237,40 @@ class Host:
 
     def _timer(self, function: Function) -> Timer:
         schedule = resolve(str(function.trigger["schedule"]), self._environ)
-        return Timer(function, schedule, self._functions, self._pool, self._stopping)
+        return Timer(function, schedule, self._functions, self._turns(), self._pool, self._stopping)
+
+    def _turns(self) -> Turns:
+        from shared.storage.accounts import blob_service
+
+        return Turns(blob_service(self._settings), app_name(self._settings, self._environ))
+
+    def _figures_folder(self) -> tempfile.TemporaryDirectory[str] | None:
+        """Where the processes of this worker leave their metrics, also those that are gone. It has to be
+        known before prometheus_client is imported, by the host or by what it starts."""
+        if self._options.monitor_port is None or os.environ.get(FIGURES):
+            return None
+        folder = scratch.folder()
+        os.environ[FIGURES] = folder.name
+        return folder
+
+    def _monitoring(self) -> Monitor | None:
+        if self._options.monitor_port is None:
+            return None
+        from worker.gauges import ProcessGauges, QueueGauges, worker_gauges
+        from worker.monitoring import Monitor
+
+        core = Core(self._settings)
+        processes = ProcessGauges(lambda: [process.pid] if (process := self._functions.process) else [])
+        queues = QueueGauges(
+            core.queues, core.dead_letters, self._options.clients or self._settings.client_ids
+        )
+        return Monitor(
+            "127.0.0.1",
+            self._options.monitor_port,
+            lambda: {"storage": core.storage_problem(), "functions": self._functions.problem()},
+            worker_gauges(queues, processes, VERSION),
+            self._pulse.alive,
+        )
 
     def _bound(self) -> tuple[socket.socket | None, StartError | None]:
         """The socket for HTTP, or why there is none."""

@@ -17,24 +17,26 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 2.0
 """What the other functions get to end before their process is killed, as in the Functions host."""
+FREE_DEATHS = 3
 LONGEST_PAUSE = 30.0
 MEMORY_SECONDS = 300.0
 """A death is forgotten after this time."""
 
 
 class Pauses:
-    """How long to wait before a process that died is started again: 0, 1, 2, 4 ... seconds, the more of them
-    died lately."""
+    """How long to wait before a process that died is started again: not at all at first, then 1, 2, 4 ...
+    seconds, the more of them died lately. (The Functions host gives up after three and starts itself anew.)
+    """
 
     def __init__(self) -> None:
-        self._deaths: deque[float] = deque(maxlen=10)
+        self._deaths: deque[float] = deque(maxlen=20)
 
     def after_death(self, now: float) -> float:
         while self._deaths and now - self._deaths[0] > MEMORY_SECONDS:
             self._deaths.popleft()
         self._deaths.append(now)
-        lately = len(self._deaths) - 1
-        return min(LONGEST_PAUSE, 2.0 ** (lately - 1)) if lately else 0.0
+        more = len(self._deaths) - FREE_DEATHS
+        return min(LONGEST_PAUSE, 2.0 ** (more - 1)) if more > 0 else 0.0
 
 
 class Supervisor:
@@ -75,9 +77,20 @@ class Supervisor:
         """The one that takes calls now."""
         return self._process if self._up.is_set() else None
 
+    def problem(self) -> str | None:
+        """Why no functions can be run at this moment."""
+        return None if self._up.is_set() else "The functions process is being renewed."
+
     def wait(self, seconds: float) -> bool:
         """Whether there is a process that takes calls, within this time."""
         return self._up.wait(seconds)
+
+    def wait_until_up(self, stopping: threading.Event) -> bool:
+        """False when the worker stops before."""
+        while not self._up.wait(0.5):
+            if stopping.is_set():
+                return False
+        return True
 
     def call(self, line: Line) -> None:
         """Runs a function. Raises CallFailed and CutOff."""
@@ -109,9 +122,8 @@ class Supervisor:
             self._process.kill()
 
     def _current(self) -> FunctionsProcess:
-        while not self._up.wait(0.5):
-            if self._stopping.is_set():
-                raise CutOff
+        if not self.wait_until_up(self._stopping):
+            raise CutOff
         assert self._process is not None
         return self._process
 
@@ -127,21 +139,15 @@ class Supervisor:
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
-            process = self._process = FunctionsProcess(self._arguments, self._listener)
-            try:
-                self._listing = process.listing()
-            except AppError as error:
+            process = self._ready()
+            if process is None:
                 if not self._listed.is_set():
-                    self._listing = error
                     self._listed.set()
                     return
-                log.error("%s", error)
                 self._stopping.wait(self._pauses.after_death(time.monotonic()))
                 continue
             self._listed.set()
             self._go.wait()
-            if self._stopping.is_set():
-                process.kill()
             process.start(http=self._http)
             log.info("Functions process %d is up", process.pid)
             self._up.set()
@@ -151,3 +157,18 @@ class Supervisor:
                 pause = self._pauses.after_death(time.monotonic())
                 log.error("Functions process %d %s, another starts in %g s", process.pid, told(status), pause)
                 self._stopping.wait(pause)
+
+    def _ready(self) -> FunctionsProcess | None:
+        """A new process with its app loaded; None, with the reason in the log, when there is none to be had.
+        The very first one's reason is told to whoever waits for the listing."""
+        try:
+            process = self._process = FunctionsProcess(self._arguments, self._listener)
+            listing = process.listing()
+        except (AppError, OSError) as error:
+            if self._listed.is_set():
+                log.error("The functions process cannot be started: %s", error)
+            else:
+                self._listing = error if isinstance(error, StartError) else AppError(str(error))
+            return None
+        self._listing = self._listing or listing
+        return process

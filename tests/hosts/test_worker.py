@@ -13,17 +13,20 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import QueueClient, QueueServiceClient
 
+from api import VERSION
 from worker.delivery import poison_queue_name
 from worker.errors import StartError
 from worker.host_json import QueueOptions, read_host_json
@@ -88,16 +91,21 @@ def environment(directory: Path, **settings: str) -> dict[str, str]:
 
 @contextmanager
 def running(
-    azurite: str, directory: Path, *arguments: str, port: tuple[str, ...] = ("--port", "0"), **settings: str
+    azurite: str,
+    directory: Path,
+    *arguments: str,
+    port: tuple[str, ...] = ("--port", "0"),
+    command: tuple[str, ...] = ("-m", "worker"),
+    **settings: str,
 ) -> Iterator[Worker]:
     """`QUEUE_PREFIX` tells the queues of workers apart that run at the same time."""
     directory.mkdir(exist_ok=True)
     (directory / "calls").touch()
     settings = {"QUEUE_PREFIX": "own", "AzureWebJobsStorage": azurite, **settings}
     env = environment(directory, **settings)
-    command = [sys.executable, "-m", "worker", "--app-root", str(FIXTURE_APP), *port, *arguments]
+    words = [sys.executable, *command, "--app-root", str(FIXTURE_APP), *port, *arguments]
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=log, start_new_session=True)
+        process = subprocess.Popen(words, cwd=ROOT, env=env, stderr=log, start_new_session=True)
     worker = Worker(process, directory)
     try:
         until(lambda: "Docmill worker:" in worker.log or process.poll() is not None)
@@ -318,6 +326,63 @@ def test_asgi_app_answers_under_the_same_paths(worker: Worker) -> None:
         assert json.load(answer) == {"path": "/api/tasks"}
 
 
+def test_timers_run_once_among_workers(worker: Worker, azurite: str, tmp_path: Path) -> None:
+    with running(azurite, tmp_path / "w", "--only", "timers") as other:
+        before = len(worker.calls("tock"))
+        until(lambda: len(worker.calls("tock")) - before + len(other.calls("tock")) >= 4)
+        seconds = worker.calls("tock")[before:] + other.calls("tock")
+    assert len(set(seconds)) == len(seconds)
+
+
+# Starting
+
+
+def test_the_log_says_what_was_started(worker: Worker) -> None:
+    (line,) = [line for line in worker.log.splitlines() if "Docmill worker:" in line]
+    for told in (
+        f"version {VERSION};",
+        "clients default;",
+        "provider local;",
+        "queues shared-good, shared-described,",
+        "batchSize 4, newBatchThreshold 0, maxDequeueCount 3,",
+        "functionTimeout 0:30:00,",
+        "drain 10 s;",
+    ):
+        assert told in line
+    assert not re.search("AccountKey|Eby8vdM02x", worker.log)
+
+
+def test_the_entry_point_of_old(azurite: str, queues: Queues, tmp_path: Path) -> None:
+    queue = queues.put("own-good", "by another door")
+    script = ("worker/async_worker.py",)
+    with running(azurite, tmp_path / "w", "--only", "queues", command=script):
+        until(lambda: count(queue) == 0)
+
+
+def test_monitor(azurite: str, tmp_path: Path) -> None:
+    with running(azurite, tmp_path / "w", "--only", "queues", "--monitor-port", "0") as worker:
+        found = re.search(r"monitor (http://\S+)", worker.log)
+        assert found
+        until(lambda: asked(f"{found[1]}/readyz")["checks"]["functions"] == "ok")
+        assert asked(f"{found[1]}/healthz") == {"status": "ok"}
+        (functions,) = psutil.Process(worker.process.pid).children()
+        figures = Path(functions.environ()["PROMETHEUS_MULTIPROC_DIR"])
+        assert figures.is_dir()
+        worker.signal(signal.SIGTERM)
+        assert worker.status() == 0
+        assert not figures.exists()
+
+
+def asked(url: str) -> Any:
+    """What it says, whatever the status: the account has no tables."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return json.load(error)
+
+
 # Stopping
 
 
@@ -450,36 +515,6 @@ def test_names_of_poison_queues() -> None:
 
 
 # What cannot start says so in one line
-
-ONE_FUNCTION = """
-import azure.functions as func
-app = func.FunctionApp()
-@app.timer_trigger(arg_name="timer", schedule="0 0 0 1 1 *")
-def yearly({parameters}): pass
-"""
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("import there_is_no_such_module", "No module named 'there_is_no_such_module'"),
-        ("def broken(:", "SyntaxError"),
-        ("x = 1", "exactly one FunctionApp is needed at its top level, it has 0"),
-        (ONE_FUNCTION.format(parameters="timer") + "other = func.FunctionApp()", "it has 2"),
-        (ONE_FUNCTION.format(parameters="timer, extra=1"), "yearly has parameters ['extra', 'timer']"),
-        (
-            ONE_FUNCTION.format(parameters="timer")
-            + ONE_FUNCTION.format(parameters="timer").split("app = func.FunctionApp()\n")[1],
-            "does not have a unique function name",
-        ),
-    ],
-)
-def test_app_that_does_not_load(tmp_path: Path, source: str, message: str) -> None:
-    storage = "UseDevelopmentStorage=true"
-    status, printed = start(storage, tmp_path, "--app-root", app_folder(tmp_path, source))
-    assert status == 1
-    assert message in printed
-    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(

@@ -778,8 +778,9 @@ def test_the_sweep_records_a_poisoned_message_that_is_not_base64(services: Memor
 def test_only_one_sweep_at_a_time(services: MemoryServices) -> None:
     task = given(services)
     change(services, task, check_at=utc_now())
-    release = services.lock.acquire("maintenance", 60)
-    assert release is not None
+    other = services.lock.acquire(maintenance.lock_name(["other"]), 60)
+    release = services.lock.acquire(maintenance.lock_name(services.settings.client_ids), 60)
+    assert release is not None and other is not None
     maintenance.sweep(services)
     assert services.queues.depth(QUEUE) == 1
     release()

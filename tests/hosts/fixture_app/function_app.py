@@ -1,7 +1,10 @@
 """A function app for the worker's tests. Every call is a line in the file that CALLS_FILE names."""
 
+import asyncio
+import ctypes
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -53,12 +56,6 @@ def failing(msg: func.QueueMessage) -> None:
     raise ValueError("as the test wants it")
 
 
-@on_queue(f"{prefix}-leaving")
-def leaving(msg: func.QueueMessage) -> None:
-    note("leaving", f"{msg.dequeue_count}")
-    raise SystemExit(3)
-
-
 @on_queue(f"{prefix}-returning")
 def returning(msg: func.QueueMessage) -> str:
     note("returning", f"{msg.dequeue_count}")
@@ -76,6 +73,38 @@ def slow(msg: func.QueueMessage) -> None:
 @on_queue(f"{prefix}-awaited")
 async def awaited(msg: func.QueueMessage) -> None:
     note("awaited", msg.get_body().decode())
+
+
+def deed(body: str, delivery: int):
+    """What a message asks for: one word, and `once` for the first delivery alone."""
+    word, _, once = body.partition(" ")
+    if once and delivery > 1:
+        return None
+    match word:
+        case "fail":
+            raise ValueError("as the test wants it")
+        case "return":
+            return "nobody takes this"
+        case "exit0" | "exit3":
+            sys.exit(int(word[-1]))
+        case "crash":
+            ctypes.string_at(0)
+        case "hang":
+            time.sleep(600)
+    return None
+
+
+@on_queue(f"{prefix}-fate")
+def fate(msg: func.QueueMessage):
+    note("fate", f"{msg.dequeue_count} {os.getpid()}")
+    return deed(msg.get_body().decode(), msg.dequeue_count)
+
+
+@on_queue(f"{prefix}-async-fate")
+async def async_fate(msg: func.QueueMessage):
+    note("async_fate", f"{msg.dequeue_count} {os.getpid()}")
+    await asyncio.sleep(0.01)
+    return deed(msg.get_body().decode(), msg.dequeue_count)
 
 
 @on_queue("%QUEUE_OF_A_SETTING%")
@@ -104,6 +133,11 @@ def tick(timer: func.TimerRequest) -> None:
     note("tick", f"begins {timer.past_due}")
     time.sleep(1.5)
     note("tick", "ends")
+
+
+@app.timer_trigger(arg_name="timer", schedule="%TICK_SCHEDULE%")
+def tock(timer: func.TimerRequest) -> None:
+    note("tock", f"{time.time():.0f}")
 
 
 @app.timer_trigger(arg_name="timer", schedule="every now and then")
