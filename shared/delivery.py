@@ -43,10 +43,15 @@ def deliver(services: Services, body: bytes) -> None:
         log.error("A delivery message is not ours: %s", error.message)
         return
     try:
-        held = gate.take(services, message.client_id, message.receiver)
+        with gate.share(message.client_id):
+            _deliver(services, message)
     except gate.Busy as busy:
         _put_off(services, message, busy.seconds)
-        return
+
+
+def _deliver(services: Services, message: DeliveryMessage) -> None:
+    """Raises Busy."""
+    held = gate.take(services, message.client_id, message.receiver)
     news: News = _nothing
     try:
         news = _attempt(services, message)
