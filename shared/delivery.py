@@ -43,7 +43,8 @@ def deliver(services: Services, body: bytes) -> None:
         log.error("A delivery message is not ours: %s", error.message)
         return
     try:
-        deliver_now(services, message)
+        with gate.share(message.client_id):
+            deliver_now(services, message)
     except gate.Busy as busy:
         _put_off(services, message, busy.seconds)
 
@@ -56,6 +57,8 @@ def deliver_now(services: Services, message: DeliveryMessage) -> None:
         news = _attempt(services, message)
     finally:
         gate.release(services, message.client_id, held, news)
+    if news is _orphaned:
+        services.subscriptions.remove(message.client_id, message.receiver)
 
 
 def revive(services: Services, message: DeliveryMessage) -> None:
@@ -98,6 +101,11 @@ def _nothing(receiver: Receiver) -> Receiver:
     return receiver
 
 
+def _orphaned(receiver: Receiver) -> Receiver:
+    """Its webhook was deleted before: nobody else would remove the row that was made to hold it."""
+    return receiver
+
+
 @dataclass(frozen=True)
 class Target:
     url: str
@@ -108,7 +116,7 @@ class Target:
 def _attempt(services: Services, message: DeliveryMessage) -> News:
     """What was learnt of the receiver."""
     stored = services.deliveries.get(message.client_id, message.delivery_id)
-    if stored is None:
+    if stored is None or stored.value.receiver != message.receiver:
         return _nothing
     delivery = stored.value
     if message.attempt <= delivery.made or not (delivery.pending or message.by_hand):
@@ -122,7 +130,7 @@ def _attempt(services: Services, message: DeliveryMessage) -> News:
         given_up = delivery.given_up(target, utc_now())
         _finish(services, stored, given_up)
         outbox.reconsider(services, given_up)
-        return _nothing
+        return _orphaned if target == "webhook_deleted" else _nothing
     sent, now = _post(services, target, delivery), utc_now()
     _settle(services, stored, delivery, target, sent, now)
     return lambda receiver: _fared(services, receiver, delivery, target, sent, now)

@@ -208,6 +208,7 @@ class TestAttempts:
         send(services)
         (one,) = services.deliveries.of_task("acme", task.task_id).items
         assert (one.status, one.reason) == ("failed", "webhook_deleted")
+        assert services.receivers.get("acme", webhook.webhook_id) is None
         assert services.sender.sent == []
 
     def test_what_cannot_be_signed_is_tried_again_and_is_not_the_receivers_fault(
@@ -230,6 +231,16 @@ class TestAttempts:
         delivery.deliver(services, message.encode())
         (one,) = services.deliveries.of_task("acme", task.task_id).items
         assert (one.status, one.attempts[0].failure) == ("pending", "signing_failed")
+
+    def test_a_message_for_another_receiver_than_the_records_is_dropped(
+        self, services: MemoryServices
+    ) -> None:
+        made(services)
+        cancelled(services)
+        (message,) = due(services)
+        delivery.deliver(services, message.model_copy(update={"receiver": "wh-other"}).encode())
+        delivery.deliver(services, message.model_copy(update={"deferred": 10**9}).encode())
+        assert services.sender.sent == []
 
     def test_a_message_that_is_not_ours_is_dropped(self, services: MemoryServices) -> None:
         for body in (b"{", b"{}", b'{"client_id": "acme", "delivery_id": "msg_none", "receiver": "wh-none"}'):

@@ -19,7 +19,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from shared import delivery, gate, maintenance, redelivery, runner, signing, webhooks
 from shared.cancellation import cancel
@@ -192,16 +192,18 @@ class Protocol(RuleBasedStateMachine):
 
     # --- steps -------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: len(self.history) < MOST_TASKS)
     @rule(script=SCRIPTS, fault=FAULTS)
     def a_client_submits(self, script: list[str], fault: Fault | None) -> None:
+        if len(self.history) >= MOST_TASKS:
+            return  # no precondition: how many there are hangs on chance, and which rules there are must not
         with self._struck(fault):
             accepted = submit(self.services, CLIENT, Submission("scripted", {"errors": script}, URL))
             self.accepted.add(accepted.task.task_id)
 
-    @precondition(lambda self: len(self.history) < MOST_TASKS)
     @rule(number=st.integers(0, 1))
     def another_producer_enqueues(self, number: int) -> None:
+        if len(self.history) >= MOST_TASKS:
+            return
         body = {"task_type": "scripted", "payload": {}, "task_id": f"task-other-{number}", "webhook_url": URL}
         self.stores.queues.put(QUEUE, json.dumps(body).encode())
 
