@@ -13,8 +13,11 @@ from typing import Any
 
 from shared.settings import Settings
 from shared.tasks import Task
+from shared.telemetry import ids_of
 
 FIELDS = ("task_id", "client_id", "task_type", "attempt")
+TRACE = ("trace_id", "span_id")
+"""Of JSON lines alone: nobody reads them."""
 _NOISY = ("azure", "httpx", "httpcore", "openai", "hpack", "urllib3", "uvicorn.access", "apscheduler")
 
 
@@ -24,7 +27,7 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
             "level": record.levelname,
             "message": record.getMessage(),
-            **{name: getattr(record, name) for name in FIELDS if hasattr(record, name)},
+            **{name: getattr(record, name) for name in (*FIELDS, *TRACE) if hasattr(record, name)},
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -63,4 +66,10 @@ def quiet() -> None:
 
 def about(task: Task) -> dict[str, Any]:
     """The `extra` of a log call about a task."""
-    return {name: getattr(task, name) for name in FIELDS}
+    return {**{name: getattr(task, name) for name in FIELDS}, **traced(task.traceparent)}
+
+
+def traced(traceparent: str | None) -> dict[str, str]:
+    """Where in which trace something happens; nothing where there is none."""
+    ids = ids_of(traceparent)
+    return dict(zip(TRACE, ids, strict=True)) if ids else {}
