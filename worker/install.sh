@@ -312,7 +312,11 @@ stop_workers() {
     {
         systemctl list-units --all --plain --no-legend 'docmill-worker@*.service' | sed 's/ .*//'
         find "$units" -type l -name 'docmill-worker@*.service' -exec basename {} \;
-    } | sort -u | while read -r name; do run systemctl disable --now "$name"; done
+    } | sort -u | while read -r name; do
+        run systemctl stop "$name"
+        run systemctl disable --quiet "$name" || true # it may be known only because it failed once
+    done
+    run systemctl reset-failed 'docmill-worker@*.service' || true
 }
 
 if_empty() {

@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,6 +66,30 @@ def test_the_tree(tmp_path: Path) -> None:
     for name in ("tests", "docs", "local", "supabase", "benchmarks", ".git", ".venv"):
         assert not (current / name).exists()
     assert {path.name for path in tmp_path.iterdir()} == {"etc", "opt"}
+
+
+def test_the_app_in_the_tree_is_whole(tmp_path: Path) -> None:
+    """Everything of ours that app, worker and command line import comes from there, not from the project."""
+    installed(tmp_path)
+    current = (tmp_path / "opt/docmill/current").resolve()
+    script = """
+import sys, function_app, worker.host, worker.functions, cli.app, api.app, shared.core, handlers.ingestion
+for module in list(sys.modules.values()):
+    print(getattr(module, "__file__", None) or "")
+"""
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", script],
+        cwd=current,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    files = {Path(line) for line in done.stdout.splitlines()}
+    assert {current / "function_app.py", current / "worker/host.py"} <= files
+    installed_python = (current, Path(sys.prefix), Path(sys.base_prefix))
+    elsewhere = {file for file in files if not any(file.is_relative_to(place) for place in installed_python)}
+    assert elsewhere <= {Path()}  # what is built in has no file
 
 
 def test_modes_are_what_they_should_be(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import typer.main
 
 from shared import delivery, errors, runner, signing
+from shared.measures import METRICS
 from shared.messages import from_wire
 from shared.names import DELIVERIES_QUEUE
 from shared.retry import RetryPolicy
@@ -24,7 +25,10 @@ from shared.submission import Submission, submit
 from tests.services import memory_services, registered
 
 ROOT = Path(__file__).resolve().parents[2]
-PAPERS = sorted(path for folder in ("", "docs", "monitoring", "worker") for path in (ROOT / folder).glob("*.md"))
+OPERATIONS = "docs/operations.md"
+PAPERS = sorted(
+    path for folder in ("", "docs", "monitoring", "worker") for path in (ROOT / folder).glob("*.md")
+)
 RETRIED = {errors.NEVER: "no", errors.ONCE: "once", errors.ALWAYS: "yes"}
 
 each_paper = pytest.mark.parametrize("paper", PAPERS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -63,6 +67,13 @@ def test_every_setting_is_explained_with_its_default() -> None:
         for field, names in environment_names().items()
     }
     assert explained == expected
+
+
+def test_every_metric_is_explained_with_its_labels() -> None:
+    explained = {
+        code(cells[0])[0]: tuple(code(cells[1])) for cells in rows(section(read(OPERATIONS), "Metrics"))
+    }
+    assert explained == {name: metric.labels for name, metric in METRICS.items()}
 
 
 def shown(default: Any) -> str:
@@ -190,7 +201,7 @@ def test_the_example_verifies_a_webhook_and_refuses_a_forged_one(page: Any) -> N
 
 def test_the_log_lines_are_those_of_the_code() -> None:
     folders = (ROOT / "shared", ROOT / "worker")
-    source = "".join(path.read_text() for folder in folders for path in folder.glob("*.py"))
+    source = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
     for cells in rows(section(read("docs/operations.md"), "Logs")):
         for line in code(cells[0]):
             assert f'"{line}' in source, line
