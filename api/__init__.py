@@ -1,3 +1,3 @@
 """The HTTP API."""
 
-VERSION = "0.1.0"
+from shared import VERSION as VERSION

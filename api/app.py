@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from shared.core import Core
 
+PREFIX = "/api"
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -29,6 +31,7 @@ def create_app(core: Core) -> FastAPI:
 
     from api import dead_letters, deliveries, documents, events, health, problems, search, tasks, webhooks
     from api.limits import BodyLimit
+    from api.tracing import Traced
     from api.waiting import Watches
 
     @asynccontextmanager
@@ -44,14 +47,17 @@ def create_app(core: Core) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/openapi.json",
         lifespan=lifespan,
+        # `Traced` tells of requests. FastAPI would tell whoever the host has installed for itself.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.core = core
     app.state.watches = Watches(core.tasks)
     problems.install(app)
     for resource in (tasks, documents, search, webhooks, deliveries, dead_letters, health):
-        app.include_router(resource.router, prefix="/api")
+        app.include_router(resource.router, prefix=PREFIX)
     events.describe(app)
     app.add_middleware(BodyLimit, multipart_bytes=core.settings.max_multipart_bytes)
+    app.add_middleware(Traced, services=core, prefix=PREFIX)
     return app
 
 

@@ -8,7 +8,7 @@ import re
 import secrets
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Query, Response, UploadFile
+from fastapi import APIRouter, File, Header, Query, Response, UploadFile
 
 from api.access import Client, CoreOf, Cursor, Limit
 from api.shapes import (
@@ -57,6 +57,7 @@ def upload_document(
     response: Response,
     file: Annotated[UploadFile, File()],
     task: Annotated[str | None, Query(max_length=64)] = None,
+    traceparent: Annotated[str | None, Header(max_length=128)] = None,
 ) -> dict[str, Any]:
     """Stores a file. `?task=ingestion` submits a task of that type for it as well."""
     if task is not None:
@@ -66,7 +67,8 @@ def upload_document(
         response.status_code = 200
     accepted = None
     if task is not None:
-        wish = Submission(task_type=task, payload={"document_id": document.document_id})
+        payload = {"document_id": document.document_id}
+        wish = Submission(task_type=task, payload=payload, traceparent=traceparent)
         accepted = submit(core, client, wish).task
         location(response, accepted)
     return {**document.public(), "task": accepted.public() if accepted else None}

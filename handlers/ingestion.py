@@ -112,6 +112,7 @@ def _chunks(text: ConvertedDocument, limit: int, ctx: Context) -> list[Chunk]:
     chunks = chunk(text, limit, ctx.models.count_tokens)
     if not chunks:
         raise DocumentEmpty
+    ctx.telemetry.count("docmill_chunks_total", len(chunks))
     ctx.progress("chunk", 1, 1, f"Made {len(chunks)} chunks")
     return chunks
 

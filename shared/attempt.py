@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
-from shared import deadline
+from shared import deadline, measures
 from shared.errors import TaskTimeout
 from shared.handler import Handler
 from shared.lease import Lease
 from shared.ports import BlobStore, Converter, DocumentStore, LanguageModel, Services
-from shared.tasks import Progress, Task
+from shared.tasks import Progress, Task, utc_now
+from shared.telemetry import Telemetry
 
 T = TypeVar("T")
 SHOWN = frozenset({"activate", "save_summary", "delete"})
@@ -20,7 +21,8 @@ SHOWN = frozenset({"activate", "save_summary", "delete"})
 
 
 class Attempt:
-    """The Context of one attempt: what its handler may touch."""
+    """The Context of one attempt: what its handler may touch. Used as a context manager around the handler,
+    whose last stage ends with it."""
 
     def __init__(self, services: Services, lease: Lease, task: Task, handler: Handler) -> None:
         self._services = services
@@ -30,6 +32,13 @@ class Attempt:
         self._percent = 0
         self._until = time.monotonic() + services.settings.task_timeout_seconds
         self.stage: str | None = None
+        self._stage_began = time.monotonic(), utc_now()
+
+    def __enter__(self) -> Attempt:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._end_stage(measures.reason_of(error))
 
     @property
     def client_id(self) -> str:
@@ -71,14 +80,35 @@ class Attempt:
 
     def spend(self, **amounts: int) -> None:
         self._lease.spend(amounts)
+        for kind, amount in amounts.items():
+            self.telemetry.count("docmill_tokens_total", amount, kind=kind)
+
+    @property
+    def telemetry(self) -> Telemetry:
+        return self._services.telemetry
 
     def progress(self, stage: str, done: int, total: int, message: str) -> None:
-        self.stage = stage
+        if stage != self.stage:
+            self._begin_stage(stage)
         self._percent = max(self._percent, self._overall(stage, done, total))
         self._lease.report(
             Progress(stage=stage, current=done, total=total, percent=self._percent, message=message)
         )
         self.remaining()
+
+    def _begin_stage(self, stage: str) -> None:
+        """The first one began with the attempt."""
+        if self.stage is not None:
+            self._end_stage()
+            self._stage_began = time.monotonic(), utc_now()
+        self.stage = stage
+
+    def _end_stage(self, failed: str = "") -> None:
+        if self.stage is None:
+            return
+        name = self.stage if self.stage in self._stages else measures.OTHER
+        began, since = self._stage_began
+        measures.stage(self.telemetry, self._task, name, since, time.monotonic() - began, failed)
 
     def remaining(self) -> float:
         self._lease.check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from shared import outbox
+from shared import measures, outbox
 from shared.errors import Conflict, NotFound
 from shared.ports import RowChanged, Services
 from shared.tasks import Task, TaskStatus, utc_now
@@ -26,9 +26,11 @@ def cancel(services: Services, client_id: str, task_id: str) -> Task:
         if after == task:
             return task
         try:
-            return outbox.save(services, row, after).task
+            saved = outbox.save(services, row, after).task
         except RowChanged:
             continue
+        measures.ended(services.telemetry, saved)
+        return saved
 
 
 def _stopped(task: Task, now: datetime) -> Task:

@@ -13,8 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from handlers import HANDLERS
+from shared import VERSION
 from shared.backlog import QueueBacklog
 from shared.errors import BlobNotFound, DocmillError
+from shared.measures import Bounded, Bounds, codes
 from shared.names import DELIVERIES_QUEUE, all_queues
 from shared.ports import (
     Backlog,
@@ -34,7 +37,7 @@ from shared.ports import (
     TaskStore,
 )
 from shared.settings import Settings, SettingsError, read_settings
-from shared.telemetry import Telemetry, installed
+from shared.telemetry import Telemetry, install, installed
 
 if TYPE_CHECKING:
     from shared.keys import Authenticator
@@ -327,7 +330,28 @@ def core() -> Core:
     """The core of this process. Raises SettingsError."""
     settings = read_settings()
     _warn_of_open_doors(settings)
+    _install_telemetry(settings)
     return Core(settings)
+
+
+def _install_telemetry(settings: Settings) -> None:
+    """Whoever the settings name hears of this process from now on."""
+    if settings.otel_exporter_otlp_endpoint or settings.applicationinsights_connection_string:
+        from shared.providers.opentelemetry import OpenTelemetry
+
+        install(Bounded(OpenTelemetry(settings, VERSION), label_bounds(settings)))
+
+
+def label_bounds(settings: Settings) -> Bounds:
+    """Which values the labels of metrics may have, whatever a message or a client says."""
+    from shared.providers.conversion.formats import KEYS
+
+    return {
+        "client": frozenset(settings.client_ids),
+        "task_type": frozenset(HANDLERS),
+        "format": frozenset(KEYS),
+        "code": codes(),
+    }
 
 
 def _warn_of_open_doors(settings: Settings) -> None:

@@ -27,7 +27,9 @@ def record(services: Services, letter: DeadLetter) -> None:
     due = letter.dead_lettered_at + KEPT
     services.tasks.remind(letter.client_id, Expiry(due=due, kind="letter", id=letter.dead_letter_id))
     services.dead_letters.record(letter)
-    if letter.retried_at is not None:
+    if letter.retried_at is None:
+        services.telemetry.count("docmill_dead_letters_total", reason=letter.reason)
+    else:
         services.dead_letters.retried(letter.client_id, letter.dead_letter_id, letter.retried_at)
 
 

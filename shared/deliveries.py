@@ -72,6 +72,8 @@ class Delivery(Value):
     once: bool = False
     """An example: one attempt and no more."""
     attempts: tuple[DeliveryAttempt, ...] = ()
+    traceparent: str | None = None
+    """The trace of its task."""
 
     @property
     def pending(self) -> bool:
@@ -128,6 +130,7 @@ def delivery_of(task: Task, event: Event, *, webhook_id: str | None, receiver: s
         body=body_of(event),
         created_at=event.timestamp,
         next_attempt_at=event.timestamp,
+        traceparent=task.traceparent,
     )
 
 

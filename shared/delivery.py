@@ -16,11 +16,13 @@ from datetime import datetime, timedelta
 from shared import gate, signing, webhooks
 from shared.deliveries import Delivery, DeliveryAttempt, FailureKind, Reason, retry_delay
 from shared.errors import DocmillError, Unavailable
+from shared.logs import traced
 from shared.messages import DeliveryMessage
 from shared.names import DELIVERIES_QUEUE
 from shared.ports import Row, RowChanged, Sent, Services, Stored
 from shared.subscriptions import WARNINGS, Keyring, Receiver
 from shared.tasks import Webhook, utc_now
+from shared.telemetry import ids_of
 
 log = logging.getLogger(__name__)
 LONGEST_SPREAD = 10.0
@@ -128,7 +130,19 @@ def _post(services: Services, target: Target, delivery: Delivery) -> Sent:
         log.error("A webhook cannot be signed: %s", error.message, extra=_about(delivery))
         return Sent(None, "signing_failed")
     timeout = services.settings.webhook_timeout_seconds
-    return services.sender.post(target.url, delivery.body.encode(), headers, timeout=timeout)
+    with services.telemetry.span(
+        "webhook",
+        traceparent=delivery.traceparent,
+        delivery_id=delivery.delivery_id,
+        type=delivery.type,
+        attempt=delivery.made + 1,
+    ) as span:
+        if ids_of(span.traceparent):
+            headers["traceparent"] = str(span.traceparent)
+        sent = services.sender.post(target.url, delivery.body.encode(), headers, timeout=timeout)
+        if not sent.ok:
+            span.fail(str(sent.status_code or sent.failure))
+    return sent
 
 
 def _settle(
@@ -154,6 +168,7 @@ def _settle(
         response=sent.excerpt,
     )
     due = None if delay is None else now + timedelta(seconds=delay)
+    services.telemetry.count("docmill_webhook_attempts_total", outcome=failure or "delivered")
     _log(delivery, attempt, delay)
     _finish(services, stored, delivery.after(attempt, due, reason))
     if reason == "gone" and delivery.webhook_id is not None:
@@ -248,4 +263,4 @@ def _cooled(services: Services, receiver: Receiver, sent: Sent, now: datetime) -
 
 
 def _about(delivery: Delivery) -> dict[str, object]:
-    return {"client_id": delivery.client_id, "task_id": delivery.task_id}
+    return {"client_id": delivery.client_id, "task_id": delivery.task_id, **traced(delivery.traceparent)}

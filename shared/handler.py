@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel
 
 from shared.ports import BlobStore, Converter, DocumentStore, LanguageModel
+from shared.telemetry import Telemetry
 
 
 class Context(Protocol):
@@ -41,6 +42,10 @@ class Context(Protocol):
     def converter(self) -> Converter: ...
     @property
     def models(self) -> LanguageModel: ...
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Counts what a handler has made. Stages, tokens and the attempt itself are told already."""
 
     @property
     def spent(self) -> Mapping[str, int]:

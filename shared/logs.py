@@ -13,10 +13,14 @@ from typing import Any
 
 from shared.settings import Settings
 from shared.tasks import Task
+from shared.telemetry import ids_of
 
 FIELDS = ("task_id", "client_id", "task_type", "attempt")
 DEPTH_FIELDS = ("queue", "depth", "oldest_seconds", "dead_letters")
 """Of the depth lines, as JSON only: their text holds them."""
+TRACE = ("trace_id", "span_id")
+"""Of JSON lines alone: nobody reads them."""
+_JSON_FIELDS = (*FIELDS, *DEPTH_FIELDS, *TRACE)
 _NOISY = ("azure", "httpx", "httpcore", "openai", "hpack", "urllib3", "uvicorn.access", "apscheduler")
 
 
@@ -26,7 +30,7 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
             "level": record.levelname,
             "message": record.getMessage(),
-            **{name: getattr(record, name) for name in FIELDS + DEPTH_FIELDS if hasattr(record, name)},
+            **{name: getattr(record, name) for name in _JSON_FIELDS if hasattr(record, name)},
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -65,4 +69,10 @@ def quiet() -> None:
 
 def about(task: Task) -> dict[str, Any]:
     """The `extra` of a log call about a task."""
-    return {name: getattr(task, name) for name in FIELDS}
+    return {**{name: getattr(task, name) for name in FIELDS}, **traced(task.traceparent)}
+
+
+def traced(traceparent: str | None) -> dict[str, str]:
+    """Where in which trace something happens; nothing where there is none."""
+    ids = ids_of(traceparent)
+    return dict(zip(TRACE, ids, strict=True)) if ids else {}

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel
 
 import handlers
-from shared import dead_letters, outbox, submission
+from shared import dead_letters, measures, outbox, submission
 from shared.attempt import Attempt
 from shared.dead_letters import letter_of_message, letter_of_task
 from shared.errors import (
@@ -40,6 +40,7 @@ from shared.ports import (
 from shared.retry import RetryPolicy
 from shared.submission import Submission
 from shared.tasks import Progress, Task, TaskError, TaskStatus, utc_now
+from shared.telemetry import Span
 
 log = logging.getLogger(__name__)
 POLICY = RetryPolicy()
@@ -79,13 +80,21 @@ def recorded(services: Services, client_id: str, message: TaskMessage, message_i
     row = services.tasks.get(client_id, task_id)
     if row is not None:
         return row
+    with services.telemetry.span("submit", traceparent=message.traceparent, task_id=task_id) as span:
+        return _recorded(services, client_id, message, message_id, span.traceparent)
+
+
+def _recorded(
+    services: Services, client_id: str, message: TaskMessage, message_id: str, traceparent: str | None
+) -> Row:
     payload = submission.validate(services, message.task_type, message.payload, message.webhook_url)
     wish = Submission(
         task_type=message.task_type,
         payload=message.payload,
         webhook_url=message.webhook_url,
-        traceparent=message.traceparent,
+        traceparent=traceparent,
     )
+    task_id = message.task_id or derived_task_id(message_id)
     task = submission.accepted_task(services, client_id, wish, payload, task_id=task_id)
     try:
         return services.tasks.insert(outbox.heard(services, task.model_copy(update={"seq": message.seq})))
@@ -120,6 +129,7 @@ def claim(services: Services, row: Row, seq: int) -> Row | None:
 def _claimed(services: Services, row: Row, taken: Task) -> Row | None:
     """Writes the claim and tells of it. None when it was lost while that took its time. Raises RowChanged."""
     claimed = outbox.save(services, row, taken)
+    measures.claimed(services.telemetry, row.task, taken)
     return claimed if claimed.task.owner == taken.owner else None
 
 
@@ -140,7 +150,8 @@ def _ends(services: Services, row: Row) -> bool:
     """A task whose last worker vanished may have nothing left but its end."""
     task = row.task
     if task.status is TaskStatus.CANCELLING and not task.committing:
-        outbox.save(services, row, task.to(TaskStatus.CANCELLED, utc_now()))
+        cancelled = outbox.save(services, row, task.to(TaskStatus.CANCELLED, utc_now()))
+        measures.ended(services.telemetry, cancelled.task)
         return True
     if task.status is TaskStatus.CANCELLING or task.attempt >= task.max_attempts:
         settle_lost(services, row)
@@ -166,11 +177,17 @@ def _taken(services: Services, task: Task, now: datetime) -> Task:
 def settle_lost(services: Services, row: Row) -> None:
     """The end of a task whose workers vanished, as often as attempts are allowed. Raises RowChanged."""
     lost = _Failure(row.task, WorkerLost(), stage=None)
-    outbox.save(services, row, _failed(row.task, lost))
+    measures.ended(services.telemetry, outbox.save(services, row, _failed(row.task, lost)).task)
 
 
 def _attempt(services: Services, row: Row, claimed_at: float) -> None:
     task = row.task
+    with measures.attempt(services.telemetry, task) as span:
+        # What is said of this attempt, in logs and spans, is said below it.
+        _run(services, row, task.model_copy(update={"traceparent": span.traceparent}), claimed_at, span)
+
+
+def _run(services: Services, row: Row, task: Task, claimed_at: float, span: Span) -> None:
     log.info("Started.", extra=about(task))
     settings = services.settings
     renew_until = claimed_at + settings.task_timeout_seconds + GRACE_SECONDS
@@ -184,25 +201,27 @@ def _attempt(services: Services, row: Row, claimed_at: float) -> None:
         abandoned=lambda cancelled: _abandoned(services, cancelled),
     ) as lease:
         try:
-            _end(services, lease, task)
+            _end(services, lease, task, span)
         except Abandoned:
             log.info("The call that was abandoned has ended: nothing of it is kept.", extra=about(task))
         except LeaseLost:
+            span.fail("lease_lost")
             log.warning("The lease was lost: nothing more is written.", extra=about(task))
 
 
 def _abandoned(services: Services, row: Row) -> None:
     log.info("Cancelled, in the middle of a call.", extra=about(row.task))
+    measures.ended(services.telemetry, row.task)
     outbox.flush(services, row)
 
 
-def _end(services: Services, lease: Lease, task: Task) -> None:
+def _end(services: Services, lease: Lease, task: Task, span: Span) -> None:
     """Runs the handler and writes what became of it."""
     attempt: Attempt | None = None
     try:
         handler = handlers.load(task.task_type)
-        attempt = Attempt(services, lease, task, handler)
-        result = handler.run(submission.parsed(handler, task.payload), attempt)
+        with Attempt(services, lease, task, handler) as attempt:
+            result = handler.run(submission.parsed(handler, task.payload), attempt)
         lease.work_is_done()
         blob = _store(services, lease, task, result)
     except Cancelled:
@@ -211,10 +230,12 @@ def _end(services: Services, lease: Lease, task: Task) -> None:
     except LeaseLost:
         raise
     except Exception as error:
+        span.fail(measures.reason_of(error))
         row = _fail(services, lease, _Failure(task, _known(error, task), attempt.stage if attempt else None))
     else:
         row = _finish(services, lease, lambda now_task: _succeeded(services, now_task, blob, lease.progress))
         log.info("Succeeded.", extra=about(task))
+    measures.ended(services.telemetry, row.task)
     outbox.flush(services, row)
 
 
@@ -227,7 +248,8 @@ def _store(services: Services, lease: Lease, task: Task, result: BaseModel) -> s
     lease.check_held()
     folder = task.document_id or "none"
     name = f"{task.client_id}/results/{folder}/{task.task_id}-{task.seq}-{task.attempt}.json"
-    services.blobs.put(name, result.model_dump_json().encode(), "application/json")
+    with services.telemetry.span("result", traceparent=task.traceparent):
+        services.blobs.put(name, result.model_dump_json().encode(), "application/json")
     return name
 
 

@@ -82,6 +82,8 @@ EXAMPLES = {
     "WEBHOOK_RETRY_SECONDS": "5,300,1800,7200,18000,36000,36000",
     "LOG_LEVEL": "INFO",
     "LOG_FORMAT": "json",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=...;IngestionEndpoint=https://...",
 }
 
 
@@ -181,6 +183,9 @@ class Settings(AccountSettings, TriggerSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
+    otel_exporter_otlp_endpoint: str | None = None
+    otel_service_name: str = "docmill"
+    applicationinsights_connection_string: SecretStr | None = None
 
     @field_validator("webhook_retry_seconds", mode="before")
     @classmethod
@@ -215,7 +220,13 @@ class Settings(AccountSettings, TriggerSettings):
             raise ValueError("an NCRONTAB expression has six fields: second minute hour day month weekday")
         return value
 
-    @field_validator("supabase_url", "openai_base_url", "azure_openai_endpoint", "docling_serve_url")
+    @field_validator(
+        "supabase_url",
+        "openai_base_url",
+        "azure_openai_endpoint",
+        "docling_serve_url",
+        "otel_exporter_otlp_endpoint",
+    )
     @classmethod
     def _url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

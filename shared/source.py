@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from shared import scratch
+from shared import measures, scratch
 from shared.checkpoints import Checkpoint
 from shared.documents import ConvertedDocument, Document, DocumentStatus, document_id_of_blob
 from shared.errors import BlobNotFound, DocumentChanged, DocumentTooLarge
@@ -156,6 +156,7 @@ def _pinned(document: Document, ctx: Context) -> str:
 
 def converted(file: File, options: ConversionOptions, ctx: Context) -> ConvertedDocument:
     """The file's text, with progress by page; one that an earlier attempt has made is taken instead."""
+    ctx.progress("convert", 0, 1, "Converting")  # for plain kinds the next report is of their end, or none
     checkpoint = checkpoint_of(file, options, ctx)
     known = checkpoint.read()
     if known is not None:
@@ -166,7 +167,10 @@ def converted(file: File, options: ConversionOptions, ctx: Context) -> Converted
         unit = "page" if total == 1 else "pages"
         ctx.progress("convert", done, total, f"Converted {done}/{total} {unit}")
 
-    text = ctx.converter.convert(file.path, file.format, options, timeout=ctx.remaining(), progress=report)
+    with measures.conversion(ctx.telemetry, file.format):
+        timeout = ctx.remaining()
+        text = ctx.converter.convert(file.path, file.format, options, timeout=timeout, progress=report)
+    ctx.telemetry.count("docmill_pages_total", text.pages or 0)
     checkpoint.write(text)
     return text
 

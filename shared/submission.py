@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -56,6 +56,13 @@ class Accepted:
 def submit(services: Services, client_id: str, submission: Submission) -> Accepted:
     """Raises UnknownTaskType, InvalidPayload, PayloadTooLarge, IdempotencyConflict, RateLimited,
     Unavailable."""
+    with services.telemetry.span("submit", traceparent=submission.traceparent, client_id=client_id) as span:
+        accepted = _submit(services, client_id, replace(submission, traceparent=span.traceparent))
+        span.note(task_id=accepted.task.task_id)
+    return accepted
+
+
+def _submit(services: Services, client_id: str, submission: Submission) -> Accepted:
     payload = validate(services, submission.task_type, submission.payload, submission.webhook_url)
     task = accepted_task(services, client_id, submission, payload)
     record = _record(submission, task)
@@ -154,7 +161,7 @@ def _repeated(
         raise Conflict("A task of this id exists. Send the request again.")
     if record.created_at > found.expiry.due:
         services.tasks.forget_idempotency(client_id, found)
-        return submit(services, client_id, submission)
+        return _submit(services, client_id, submission)
     if found.body_hash != record.body_hash:
         raise IdempotencyConflict
     row = services.tasks.get(client_id, found.task_id)

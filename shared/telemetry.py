@@ -6,12 +6,23 @@ The names of the metrics are in docs/operations.md. A trace goes from one proces
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol
+
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+
+
+def ids_of(traceparent: str | None) -> tuple[str, str] | None:
+    """Of the trace and of the span; None for what is no traceparent."""
+    found = _TRACEPARENT.fullmatch(traceparent or "")
+    if found is None or not int(found[1], 16) or not int(found[2], 16):
+        return None
+    return found[1], found[2]
 
 
 class Span(Protocol):

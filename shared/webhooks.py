@@ -178,6 +178,7 @@ def disable(
         if disabled(webhook) == webhook:
             return
         if not _save(services, client_id, webhook_id, disabled).enabled:
+            services.telemetry.count("docmill_webhooks_disabled_total", reason=reason)
             log.error("Webhook %s is disabled: %s.", webhook_id, reason, extra={"client_id": client_id})
     except NotFound:
         return

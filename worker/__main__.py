@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
-from shared import logs
-from shared.settings import SettingsError, read_settings
+from shared import scratch
 from worker import environment
 from worker.errors import StartError
-from worker.host import PARTS, Host, Options
-from worker.host_json import read_host_json
+from worker.options import FIGURES, PARTS, Options
 from worker.process import REPOSITORY
-
-T = TypeVar("T")
+from worker.supervisor import Supervisor
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,34 +25,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.status
-    except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
     except KeyboardInterrupt:  # before the host took over the signals
         return 130
 
 
 def _run(given: argparse.Namespace) -> int:
-    app_root: Path = given.app_root.resolve()
-    environ = environment.prepare(app_root)
-    settings = read_settings()
-    environment.resolvable(settings)
-    host_json = read_host_json(app_root, environ)
-    port = environment.port(environ) if given.port is None else given.port
-    threads = environment.threads(environ)
+    environ = environment.prepare(given.app_root.resolve())
+    options = _options(given, environ)
+    with _figures(options, environ):
+        functions = Supervisor(options)
+        # First of all: it imports the app while the host imports its own things, which takes as long.
+        functions.begin()
+        try:
+            return _hosted(functions, options, environ)
+        finally:
+            functions.kill()
 
-    logs.configure(settings)
-    options = Options(
+
+def _hosted(functions: Supervisor, options: Options, environ: Mapping[str, str]) -> int:
+    from shared import logs
+    from shared.settings import SettingsError, read_settings
+    from worker.host import Host
+    from worker.host_json import read_host_json
+
+    try:
+        settings = read_settings()
+        logs.configure(settings)
+        environment.resolvable(settings)
+        host_json = read_host_json(options.app_root, environ)
+        return Host(functions, host_json, settings, options, environ).run()
+    except SettingsError as error:
+        raise StartError(str(error)) from error
+
+
+def _options(given: argparse.Namespace, environ: Mapping[str, str]) -> Options:
+    return Options(
+        app_root=given.app_root.resolve(),
         parts=tuple(given.only or PARTS),
         clients=given.clients,
         address=given.address,
-        port=port,
+        port=environment.port(environ) if given.port is None else given.port,
         http_asked=given.port is not None or "http" in (given.only or ()),
-        drain_seconds=_given_or(given.drain_seconds, settings.worker_drain_seconds),
-        threads=threads,
-        monitor_port=_given_or(given.monitor_port, settings.worker_monitor_port),
+        drain_seconds=given.drain_seconds,
+        threads=environment.threads(environ),
+        monitor_port=given.monitor_port,
     )
-    return Host(app_root, host_json, settings, options, environ).run()
+
+
+@contextmanager
+def _figures(options: Options, environ: Mapping[str, str]) -> Iterator[None]:
+    """A folder where the processes of this worker leave their metrics, also those that are gone. It has to be
+    known before prometheus_client is imported, by the host or by what it starts."""
+    if environ.get(FIGURES) or (options.monitor_port is None and not environ.get("WORKER_MONITOR_PORT")):
+        yield
+        return
+    with scratch.folder() as folder:
+        os.environ[FIGURES] = folder
+        yield
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,10 +124,6 @@ def _parser() -> argparse.ArgumentParser:
         help="port of /healthz, /readyz and /metrics on 127.0.0.1 (default: WORKER_MONITOR_PORT, else none)",
     )
     return parser
-
-
-def _given_or(given: T | None, setting: T) -> T:
-    return setting if given is None else given
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -7,9 +7,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shared.settings import Settings
 from worker.errors import StartError
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 DEFAULT_PORT = 7071
 

@@ -21,13 +21,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from shared import logs, scratch
-from shared.settings import read_settings
-from worker.app import Function, FunctionApp, load
+from shared import logs, scratch, telemetry
+from shared.settings import Settings, SettingsError, read_settings
+from worker.app import Function, load
 from worker.channel import Channel, Line
 from worker.errors import AppError
 from worker.http import HttpServer
 from worker.message import queue_message
+from worker.options import FIGURES
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,13 @@ class Functions:
         self._stopping = False
 
     def run(self) -> None:
-        logs.configure(read_settings())
+        try:
+            settings = read_settings()
+        except SettingsError:
+            return  # the host reads them too, and says what is wrong
+        logs.configure(settings)
         scratch.tidy()
+        _count(settings)
         os.chdir(self._app_root)  # where the host's Python worker stands too
         try:
             app = load(self._app_root)
@@ -69,20 +75,22 @@ class Functions:
         functions = {function.name: function for function in app.functions}
         listed = [{"name": function.name, "trigger": function.trigger} for function in app.functions]
         self._channel.send({"functions": listed, "asgi": app.asgi is not None})
+        if app.asgi is not None and self._listener:
+            self._web = HttpServer(app.asgi, self._listener)  # which takes a while, and the host does too
         for line in self._channel.lines():
-            self._take(line, app, functions)
+            self._take(line, functions)
         if not self._stopping:
             os._exit(0)  # the host is gone
         if self._serving:
             self._serving.join()
+        telemetry.close()
 
-    def _take(self, line: Line, app: FunctionApp, functions: dict[str, Function]) -> None:
+    def _take(self, line: Line, functions: dict[str, Function]) -> None:
         if "function" in line:
             self._pool.submit(self._call, functions.get(line["function"]), line)
         elif "ping" in line:
             self._channel.send({"pong": line["ping"]})
-        elif "start" in line and line["start"]["http"] and self._listener:
-            self._web = HttpServer(app.asgi, self._listener)
+        elif "start" in line and line["start"]["http"] and self._web:
             self._serving = threading.Thread(target=self._serve, args=(self._web,))
             self._serving.start()
         elif "stop" in line:
@@ -155,6 +163,17 @@ async def _contained(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseExce
         return await coroutine, None
     except (SystemExit, KeyboardInterrupt) as ending:
         return None, ending
+
+
+def _count(settings: Settings) -> None:
+    """For /metrics, where the host serves it."""
+    if os.environ.get(FIGURES):
+        try:
+            from worker import metrics
+
+            metrics.install(settings)
+        except ImportError:
+            log.warning("/metrics has gauges alone: prometheus_client is not installed")
 
 
 def _argument(line: Line) -> Any:

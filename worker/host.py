@@ -11,27 +11,21 @@ import os
 import queue
 import re
 import signal
-import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
 
 from api import VERSION
-from shared import scratch
-from shared.core import Core
 from shared.settings import Settings
 from worker.delivery import Leases
 from worker.environment import resolve
 from worker.errors import StartError
 from worker.host_json import HostJson
-from worker.http import bound
+from worker.options import Options
 from worker.pool import Pool
 from worker.process import Function
 from worker.pulse import Pulse
@@ -49,30 +43,11 @@ Made = TypeVar("Made")
 
 log = logging.getLogger(__name__)
 
-PARTS = ("queues", "timers", "http")
 KINDS = ("queueTrigger", "timerTrigger", "httpTrigger")
 TASK_QUEUE_SUFFIX = "-tasks"
 SAME_SIGNAL_SECONDS = 0.5
 """Signals this close are one: Ctrl+C reaches a whole process group, and its leader passes it on."""
-FIGURES = "PROMETHEUS_MULTIPROC_DIR"
 _QUEUE_NAME = re.compile(r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$")
-
-
-@dataclass(frozen=True)
-class Options:
-    """The command line. `clients`: of the queues `{client}-tasks` only theirs; None: all.
-
-    `http_asked`: somebody wants this very process to serve HTTP, so a port that is taken ends it.
-    """
-
-    parts: tuple[str, ...]
-    clients: tuple[str, ...] | None
-    address: str
-    port: int
-    http_asked: bool
-    drain_seconds: float
-    threads: int | None
-    monitor_port: int | None
 
 
 class Host:
@@ -81,40 +56,39 @@ class Host:
 
     def __init__(
         self,
-        app_root: Path,
+        functions: Supervisor,
         host_json: HostJson,
         settings: Settings,
         options: Options,
         environ: Mapping[str, str],
     ) -> None:
-        self._host_json, self._settings = host_json, settings
+        self._functions, self._host_json, self._settings = functions, host_json, settings
         self._options, self._environ = options, environ
         self._events: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._first_signal_at: float | None = None
         self._stopping = threading.Event()
         self._pool = Pool(options.threads)
         self._leases = Leases(settings.worker_lease_seconds)
-        self._web, problem = self._bound()
-        self._figures = self._figures_folder()
-        self._functions = Supervisor(_arguments(app_root, options), self._web, _seconds(host_json))
-        self._pulse = Pulse(self._functions)
-        self._functions.begin()  # it imports the app while we import the SDK, which takes as long
+        self._pulse = Pulse(functions)
+        self._drain_seconds = (
+            settings.worker_drain_seconds if options.drain_seconds is None else options.drain_seconds
+        )
         development = environ.get("AZURE_FUNCTIONS_ENVIRONMENT", "").lower() == "development"
         self._shared = Surroundings(
             host_json.queues,
             host_json.queues.poll_cap(development=development),
-            self._functions,
+            functions,
             self._pool,
             self._leases,
             self._stopping,
         )
         importlib.import_module("azure.storage.queue")
-        self._app = self._functions.listing()
+        self._app = functions.listing()
         self._listeners = self._all("queues", "queueTrigger", self._listener)
         self._check_clients()
         self._name_unknown()
         self._timers = self._all("timers", "timerTrigger", self._timer)
-        self._check_http(problem)
+        self._check_http()
         self._monitor = self._monitoring()
 
     def run(self) -> int:
@@ -122,7 +96,7 @@ class Host:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         log.info("%s", self._summary())
-        self._functions.start(http=self._web is not None, http_ended=lambda: self._events.put(1))
+        self._functions.start(_seconds(self._host_json), lambda: self._events.put(1))
         _started(self._leases.run)
         pollers = [_started(listener.run) for listener in self._listeners]
         timers = [_started(timer.run) for timer in self._timers]
@@ -153,13 +127,13 @@ class Host:
     def _stop(self, pollers: list[threading.Thread], timers: list[threading.Thread]) -> None:
         """Takes nothing new, waits for what runs, leaves the rest to its lease."""
         notify("STOPPING=1")
-        log.info("Stopping: up to %g s for what still runs", self._options.drain_seconds)
-        until = time.monotonic() + self._options.drain_seconds
+        log.info("Stopping: up to %g s for what still runs", self._drain_seconds)
+        until = time.monotonic() + self._drain_seconds
         self._stopping.set()
-        self._functions.stop(self._options.drain_seconds)
+        self._functions.stop(self._drain_seconds)
         for poller in pollers:
             # So that what one has just received is run or given back; a hanging one must not take all of it.
-            poller.join(max(0.0, until - time.monotonic() - self._options.drain_seconds * 0.8))
+            poller.join(max(0.0, until - time.monotonic() - self._drain_seconds * 0.8))
         left = self._pool.drain(max(0.0, until - time.monotonic()))
         # A moment more: uvicorn takes as long itself to cut off those who still wait.
         self._functions.finish(0.0 if left else max(0.0, until - time.monotonic()) + 1)
@@ -167,11 +141,9 @@ class Host:
             timer.join(1)  # it lets go of its turn
         if self._monitor:
             self._monitor.stop()
-        if self._figures:
-            self._figures.cleanup()
         log.info("Stopped, %d calls cut off", left)
-        if left:
-            # A thread may still hang in a call to storage, and Python would wait for it.
+        if left and self._pool.drain(1):
+            # A thread still hangs in a call to storage, and Python would wait for it.
             logging.shutdown()
             sys.stdout.flush()
             os._exit(0)
@@ -179,8 +151,8 @@ class Host:
     def _summary(self) -> str:
         shared, names = self._shared, ", ".join(function.name for function in self._app.functions)
         queues = ", ".join(listener.queue for listener in self._listeners) or "none"
-        port = self._web.getsockname()[1] if self._web else 0
-        web = f"http://{self._options.address}:{port}" if self._web else "off"
+        listener = self._functions.socket
+        web = f"http://{self._options.address}:{listener.getsockname()[1]}" if listener else "off"
         monitor = f"http://127.0.0.1:{self._monitor.port}" if self._monitor else "off"
         return (
             f"Docmill worker: version {VERSION}; clients {', '.join(self._settings.client_ids)}; "
@@ -190,7 +162,7 @@ class Host:
             f"maxDequeueCount {shared.options.max_dequeue_count}, "
             f"visibilityTimeout {shared.options.visibility_timeout}, polling up to {shared.poll_cap:g} s, "
             f"functionTimeout {self._host_json.function_timeout or 'none'}, "
-            f"lease {self._leases.seconds:g} s, drain {self._options.drain_seconds:g} s; monitor {monitor}"
+            f"lease {self._leases.seconds:g} s, drain {self._drain_seconds:g} s; monitor {monitor}"
         )
 
     def _all(self, part: str, kind: str, make: Callable[[Function], Made | None]) -> list[Made]:
@@ -244,18 +216,12 @@ class Host:
 
         return Turns(blob_service(self._settings), app_name(self._settings, self._environ))
 
-    def _figures_folder(self) -> tempfile.TemporaryDirectory[str] | None:
-        """Where the processes of this worker leave their metrics, also those that are gone. It has to be
-        known before prometheus_client is imported, by the host or by what it starts."""
-        if self._options.monitor_port is None or os.environ.get(FIGURES):
-            return None
-        folder = scratch.folder()
-        os.environ[FIGURES] = folder.name
-        return folder
-
     def _monitoring(self) -> Monitor | None:
-        if self._options.monitor_port is None:
+        port, given = self._settings.worker_monitor_port, self._options.monitor_port
+        port = port if given is None else given
+        if port is None:
             return None
+        from shared.core import Core
         from worker.gauges import ProcessGauges, QueueGauges, worker_gauges
         from worker.monitoring import Monitor
 
@@ -266,41 +232,25 @@ class Host:
         )
         return Monitor(
             "127.0.0.1",
-            self._options.monitor_port,
+            port,
             lambda: {"storage": core.storage_problem(), "functions": self._functions.problem()},
             worker_gauges(queues, processes, VERSION),
             self._pulse.alive,
         )
 
-    def _bound(self) -> tuple[socket.socket | None, StartError | None]:
-        """The socket for HTTP, or why there is none."""
-        if "http" not in self._options.parts:
-            return None, None
-        try:
-            return bound(self._options.address, self._options.port), None
-        except StartError as error:
-            return None, error
-
-    def _check_http(self, problem: StartError | None) -> None:
-        for function in self._app.of_kind("httpTrigger"):
-            if "http" in self._options.parts and not self._app.asgi:
-                log.error(
-                    "Function %s is skipped: of HTTP functions only AsgiFunctionApp's is run", function.name
-                )
-        if not self._app.asgi and self._web:
-            self._web.close()
-            self._web = None
-        elif self._app.asgi and problem:
+    def _check_http(self) -> None:
+        functions = self._app.of_kind("httpTrigger")
+        if self._app.asgi and (problem := self._functions.port_problem):
             if self._options.http_asked or not self._listeners:
                 raise problem
             # The usual case: a second worker on the same machine and settings. It shares the queues.
             log.warning("%s This worker serves no HTTP.", problem)
-
-
-def _arguments(app_root: Path, options: Options) -> list[str]:
-    """Of the functions process."""
-    threads = [] if options.threads is None else ["--threads", str(options.threads)]
-    return ["--parent", str(os.getpid()), "--app-root", str(app_root), *threads]
+        elif not self._app.asgi:
+            self._functions.no_http()
+            for function in functions if "http" in self._options.parts else ():
+                log.error(
+                    "Function %s is skipped: of HTTP functions only AsgiFunctionApp's is run", function.name
+                )
 
 
 def _seconds(host_json: HostJson) -> float | None:

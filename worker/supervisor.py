@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from worker.channel import Line
 from worker.errors import AppError, CallFailed, CutOff, StartError
+from worker.http import bound
+from worker.options import Options
 from worker.process import FunctionsProcess, Listing, told
 
 log = logging.getLogger(__name__)
@@ -40,14 +43,12 @@ class Pauses:
 
 
 class Supervisor:
-    """`timeout`: functionTimeout in seconds."""
-
-    def __init__(
-        self, arguments: Sequence[str], listener: socket.socket | None, timeout: float | None
-    ) -> None:
-        self._arguments, self._listener, self._timeout = arguments, listener, timeout
+    def __init__(self, options: Options) -> None:
+        """Raises nothing: a port that is taken is `port_problem`."""
+        self._options = options
+        self.socket, self.port_problem = _bound(options)
+        self._timeout: float | None = None
         self._process: FunctionsProcess | None = None
-        self._http = False
         self._http_ended: Callable[[], None] = lambda: None
         self._listing: Listing | StartError | None = None
         self._listed, self._go = threading.Event(), threading.Event()
@@ -67,10 +68,17 @@ class Supervisor:
             raise self._listing
         return self._listing
 
-    def start(self, *, http: bool, http_ended: Callable[[], None]) -> None:
-        """From here on functions may be called. `http_ended` is called if a process stops serving HTTP."""
-        self._http, self._http_ended = http, http_ended
+    def start(self, timeout: float | None, http_ended: Callable[[], None]) -> None:
+        """From here on functions may be called. `timeout`: functionTimeout in seconds. `http_ended` is called
+        if a process stops serving HTTP."""
+        self._timeout, self._http_ended = timeout, http_ended
         self._go.set()
+
+    def no_http(self) -> None:
+        """The app has none."""
+        if self.socket:
+            self.socket.close()
+            self.socket = None
 
     @property
     def process(self) -> FunctionsProcess | None:
@@ -118,6 +126,7 @@ class Supervisor:
             self._process.finish(seconds)
 
     def kill(self) -> None:
+        self._stopping.set()
         if self._process:
             self._process.kill()
 
@@ -148,7 +157,7 @@ class Supervisor:
                 continue
             self._listed.set()
             self._go.wait()
-            process.start(http=self._http)
+            process.start(http=self.socket is not None)
             log.info("Functions process %d is up", process.pid)
             self._up.set()
             status = process.read(self._http_ended)
@@ -162,7 +171,7 @@ class Supervisor:
         """A new process with its app loaded; None, with the reason in the log, when there is none to be had.
         The very first one's reason is told to whoever waits for the listing."""
         try:
-            process = self._process = FunctionsProcess(self._arguments, self._listener)
+            process = self._process = FunctionsProcess(_arguments(self._options), self.socket)
             listing = process.listing()
         except (AppError, OSError) as error:
             if self._listed.is_set():
@@ -172,3 +181,19 @@ class Supervisor:
             return None
         self._listing = self._listing or listing
         return process
+
+
+def _bound(options: Options) -> tuple[socket.socket | None, StartError | None]:
+    """The socket for HTTP, or why there is none."""
+    if "http" not in options.parts:
+        return None, None
+    try:
+        return bound(options.address, options.port), None
+    except StartError as error:
+        return None, error
+
+
+def _arguments(options: Options) -> list[str]:
+    """Of the functions process."""
+    threads = [] if options.threads is None else ["--threads", str(options.threads)]
+    return ["--parent", str(os.getpid()), "--app-root", str(options.app_root), *threads]

@@ -98,8 +98,8 @@ def aftermath() -> Iterator[Aftermath]:
         stop = {"CRASH_SIGNAL": "SIGSTOP", "CRASH_AT": ZOMBIE.point, "CRASH_CLIENT": ZOMBIE.client}
         with office.worker("tests.e2e.crashing_worker", **stop) as sleeping:
             wait(lambda: psutil.Process(sleeping.pid).status(), lambda now: now == psutil.STATUS_STOPPED)
-            events = {case.client: killed(office, endpoint, case) for case in CASES}
-            held = {name for name, event in events.items() if event.receiver.held(utc_now())}
+            held: set[str] = set()
+            events = {case.client: killed(office, endpoint, case, held) for case in CASES}
             with office.worker():
                 office.quiet()
             before = zombie.delivery, office.task(zombie.task), zombie.receiver
@@ -109,11 +109,13 @@ def aftermath() -> Iterator[Aftermath]:
         yield Aftermath(endpoint, {**events, ZOMBIE.client: zombie}, held, before)
 
 
-def killed(office: PostOffice, endpoint: Endpoint, case: Case) -> Event:
+def killed(office: PostOffice, endpoint: Endpoint, case: Case, held: set[str]) -> Event:
     found = event(office, endpoint, case)
     endpoint.first[f"/{case.client}"].append(Answer(case.first))
     with office.worker("tests.e2e.crashing_worker", CRASH_AT=case.point, CRASH_CLIENT=case.client) as process:
         assert process.wait(60) == -signal.SIGKILL
+    if found.receiver.held(utc_now()):
+        held.add(case.client)
     return found
 
 

@@ -22,6 +22,9 @@ HEAVY = (
     "onnxruntime",
     "fastapi",
     "azure.storage",
+    "azure.monitor",
+    "opentelemetry",
+    "prometheus_client",
 )
 
 INDEX = """

@@ -16,6 +16,7 @@ import pytest
 import typer.main
 
 from shared import delivery, errors, runner, signing
+from shared.measures import METRICS
 from shared.messages import from_wire
 from shared.names import DELIVERIES_QUEUE
 from shared.retry import RetryPolicy
@@ -24,6 +25,7 @@ from shared.submission import Submission, submit
 from tests.services import memory_services, registered
 
 ROOT = Path(__file__).resolve().parents[2]
+OPERATIONS = "docs/operations.md"
 PAPERS = sorted(path for folder in ("", "docs", "monitoring") for path in (ROOT / folder).glob("*.md"))
 RETRIED = {errors.NEVER: "no", errors.ONCE: "once", errors.ALWAYS: "yes"}
 
@@ -63,6 +65,13 @@ def test_every_setting_is_explained_with_its_default() -> None:
         for field, names in environment_names().items()
     }
     assert explained == expected
+
+
+def test_every_metric_is_explained_with_its_labels() -> None:
+    explained = {
+        code(cells[0])[0]: tuple(code(cells[1])) for cells in rows(section(read(OPERATIONS), "Metrics"))
+    }
+    assert explained == {name: metric.labels for name, metric in METRICS.items()}
 
 
 def shown(default: Any) -> str:
@@ -189,7 +198,7 @@ def test_the_example_verifies_a_webhook_and_refuses_a_forged_one(page: Any) -> N
 
 
 def test_the_log_lines_are_those_of_the_code() -> None:
-    source = "".join(path.read_text() for path in (ROOT / "shared").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "shared").rglob("*.py"))
     for cells in rows(section(read("docs/operations.md"), "Logs")):
         for line in code(cells[0]):
             assert f'"{line}' in source, line
