@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from shared.measures import METRICS
 
 from shared.depths import Depth, DepthLines
+from shared.measures import METRICS
 from worker.gauges import HELP
 
 ROOT = Path(__file__).resolve().parents[2]
