@@ -12,11 +12,9 @@ from pathlib import Path
 from shared import scratch
 from worker import environment
 from worker.errors import StartError
-from worker.options import PARTS, Options
+from worker.options import FIGURES, PARTS, Options
 from worker.process import REPOSITORY
 from worker.supervisor import Supervisor
-
-FIGURES = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

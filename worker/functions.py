@@ -21,13 +21,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from shared import logs, scratch
-from shared.settings import SettingsError, read_settings
+from shared import logs, scratch, telemetry
+from shared.settings import Settings, SettingsError, read_settings
 from worker.app import Function, load
 from worker.channel import Channel, Line
 from worker.errors import AppError
 from worker.http import HttpServer
 from worker.message import queue_message
+from worker.options import FIGURES
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +60,12 @@ class Functions:
 
     def run(self) -> None:
         try:
-            logs.configure(read_settings())
+            settings = read_settings()
         except SettingsError:
             return  # the host reads them too, and says what is wrong
+        logs.configure(settings)
         scratch.tidy()
+        _count(settings)
         os.chdir(self._app_root)  # where the host's Python worker stands too
         try:
             app = load(self._app_root)
@@ -80,6 +83,7 @@ class Functions:
             os._exit(0)  # the host is gone
         if self._serving:
             self._serving.join()
+        telemetry.close()
 
     def _take(self, line: Line, functions: dict[str, Function]) -> None:
         if "function" in line:
@@ -159,6 +163,17 @@ async def _contained(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseExce
         return await coroutine, None
     except (SystemExit, KeyboardInterrupt) as ending:
         return None, ending
+
+
+def _count(settings: Settings) -> None:
+    """For /metrics, where the host serves it."""
+    if os.environ.get(FIGURES):
+        try:
+            from worker import metrics
+
+            metrics.install(settings)
+        except ImportError:
+            log.warning("/metrics has gauges alone: prometheus_client is not installed")
 
 
 def _argument(line: Line) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+FIGURES = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the folder of the metrics of all processes of one worker."""
 PARTS = ("queues", "timers", "http")
 
 

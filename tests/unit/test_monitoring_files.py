@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
-from shared.measures import METRICS
 
 from shared.depths import Depth, DepthLines
+from shared.measures import METRICS
 from worker.gauges import HELP
 
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "monitoring"
+OPERATIONS = ROOT / "docs" / "operations.md"
 LABELS = {
     **{name: set(metric.labels) for name, metric in METRICS.items()},
     **{name: {"client"} for name in HELP},
@@ -91,6 +92,15 @@ def test_what_every_worker_sees_is_never_added_up() -> None:
     for text in expressions():
         for name in re.findall(shared, text):
             assert f"max by (client) ({name}" in text or text.startswith("label_values("), text
+
+
+def test_the_gauges_are_explained_with_their_labels() -> None:
+    explained = re.findall(
+        r"^\| `(docmill_\w+)` \| (?:`(\w+)`|none) \|", OPERATIONS.read_text(), re.MULTILINE
+    )
+    assert {name: {label} - {""} for name, label in explained if name in HELP} == {
+        name: LABELS[name] for name in HELP
+    }
 
 
 def test_every_alert_says_what_to_do_and_has_a_test_and_a_query() -> None:
