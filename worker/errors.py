@@ -19,5 +19,9 @@ class CallFailed(Exception):
     """The function failed, ran for too long, or ended its process: its message is released and counted."""
 
 
+class NotBegun(Exception):
+    """The function was never called: there was no process for it."""
+
+
 class CutOff(Exception):
     """The function was cut off for no fault of its own: its message is left to its lease."""

@@ -130,7 +130,7 @@ class Host:
         log.info("Stopping: up to %g s for what still runs", self._drain_seconds)
         until = time.monotonic() + self._drain_seconds
         self._stopping.set()
-        self._functions.stop(self._drain_seconds)
+        _started(lambda: self._functions.stop(self._drain_seconds))  # which waits for one that does not read
         for poller in pollers:
             # So that what one has just received is run or given back; a hanging one must not take all of it.
             poller.join(max(0.0, until - time.monotonic() - self._drain_seconds * 0.8))

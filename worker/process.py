@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.channel import Channel, Line
-from worker.errors import AppError, CallFailed, CutOff
+from worker.errors import AppError, CallFailed, CutOff, NotBegun
 
 MODULE = "worker.functions"
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -112,12 +112,12 @@ class FunctionsProcess:
         return status
 
     def call(self, line: Line, seconds: float | None) -> None:
-        """Runs a function. Raises CallFailed, CutOff, and TimeoutError after `seconds`."""
+        """Runs a function. Raises CallFailed, CutOff, NotBegun, and TimeoutError after `seconds`."""
         future: Future[Line] = Future()
         number = next(self._numbers)
         with self._lock:
             if self._over or self.condemned:
-                raise CutOff
+                raise NotBegun
             self._pending[number] = future
         try:
             self._channel.send({"id": number, **line})

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from worker.delivery import Delivery, Leases, poison_queue_name
-from worker.errors import CallFailed, CutOff
+from worker.errors import CallFailed, CutOff, NotBegun
 from worker.host_json import QueueOptions
 from worker.pool import Pool
 from worker.process import Function
@@ -150,6 +150,8 @@ class Listener:
             return
         try:
             self._call(delivery, body)
+        except NotBegun:
+            delivery.give_back()
         except CutOff:
             delivery.leave()
         except CallFailed as failure:

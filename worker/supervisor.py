@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from worker.channel import Line
-from worker.errors import AppError, CallFailed, CutOff, StartError
+from worker.errors import AppError, CallFailed, NotBegun, StartError
 from worker.http import bound
 from worker.options import Options
 from worker.process import FunctionsProcess, Listing, told
@@ -101,16 +101,18 @@ class Supervisor:
         return True
 
     def call(self, line: Line) -> None:
-        """Runs a function. Raises CallFailed and CutOff."""
+        """Runs a function, in the next process when this one just ends. Raises CallFailed, CutOff, and
+        NotBegun when the worker stops before there is one."""
         while True:
             process = self._current()
             try:
-                process.call(line, self._timeout)
+                return process.call(line, self._timeout)
+            except NotBegun:
+                process.ended.wait()
             except TimeoutError:
                 log.error("%s runs longer than functionTimeout, its process is renewed", line["function"])
                 self._renew(process)
                 raise CallFailed("it ran longer than functionTimeout") from None
-            return
 
     def stop(self, seconds: float) -> None:
         """Serves no HTTP any more; functions can still be called."""
@@ -132,7 +134,7 @@ class Supervisor:
 
     def _current(self) -> FunctionsProcess:
         if not self.wait_until_up(self._stopping):
-            raise CutOff
+            raise NotBegun
         assert self._process is not None
         return self._process
 

@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from worker.errors import CallFailed, CutOff
+from worker.errors import CallFailed, CutOff, NotBegun
 from worker.pool import Pool
 from worker.process import Function
 from worker.supervisor import Supervisor
@@ -97,5 +97,5 @@ class Timer:
             self._functions.call(line)
         except CallFailed as failure:
             log.error("Timer %s failed: %s", self._function.name, failure)
-        except CutOff:
+        except (CutOff, NotBegun):
             log.warning("Timer %s was cut off", self._function.name)

@@ -383,6 +383,30 @@ def asked(url: str) -> Any:
             return json.load(error)
 
 
+def test_systemd_is_told(azurite: str, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        settings = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "800000"}
+        with running(azurite, tmp_path / "w", "--only", "queues", **settings) as worker:
+            assert [systemd.recv(99) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+            (functions,) = psutil.Process(worker.process.pid).children()
+            functions.suspend()
+            systemd.settimeout(2)
+            with pytest.raises(TimeoutError):
+                for _ in range(5):
+                    systemd.recv(99)
+            functions.resume()
+            systemd.settimeout(20)
+            assert systemd.recv(99) == b"WATCHDOG=1"
+            worker.signal(signal.SIGTERM)
+            assert worker.status() == 0
+            told = [systemd.recv(99)]
+            while told[-1] == b"WATCHDOG=1":
+                told.append(systemd.recv(99))
+            assert told[-1] == b"STOPPING=1"
+
+
 # Stopping
 
 
