@@ -338,11 +338,11 @@ _making = threading.Lock()
 def _core() -> Core:
     settings = read_settings()
     warn_of_open_doors(settings)
-    _install_telemetry(settings)
+    install_telemetry(settings)
     return Core(settings)
 
 
-def _install_telemetry(settings: Settings) -> None:
+def install_telemetry(settings: Settings) -> None:
     """Whoever the settings name hears of this process from now on."""
     if settings.otel_exporter_otlp_endpoint or settings.applicationinsights_connection_string:
         from shared.providers.opentelemetry import OpenTelemetry

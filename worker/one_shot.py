@@ -24,8 +24,8 @@ from datetime import datetime
 from types import FrameType
 from typing import NoReturn
 
-from shared import delivery, gate, logs, runner, scratch
-from shared.core import Core, warn_of_open_doors
+from shared import delivery, gate, logs, runner, scratch, telemetry
+from shared.core import Core, install_telemetry, warn_of_open_doors
 from shared.deadline import begun
 from shared.deliveries import Delivery
 from shared.errors import DocmillError, StorageUnavailable, TaskTimeout, Unavailable, WorkerStopped
@@ -122,6 +122,7 @@ def main(settings: Settings) -> int:
     logs.configure(settings)
     order = order_of(settings.task_data or "", settings.client_ids)
     warn_of_open_doors(settings)
+    install_telemetry(settings)
     scratch.tidy()
     seconds = min(settings.task_timeout_seconds, settings.worker_task_timeout)
     watch = Watch(seconds)
@@ -141,6 +142,7 @@ def main(settings: Settings) -> int:
 
 def _leave(status: int) -> NoReturn:
     """Ends the process, whatever still runs in it."""
+    telemetry.close()
     logging.shutdown()
     os._exit(status)
 
