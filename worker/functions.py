@@ -174,6 +174,8 @@ def _count(settings: Settings) -> None:
             metrics.install(settings)
         except ImportError:
             log.warning("/metrics has gauges alone: prometheus_client is not installed")
+        except OSError as error:
+            log.warning("/metrics has nothing of this process: %s", error.strerror)
 
 
 def _argument(line: Line) -> Any:

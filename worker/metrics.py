@@ -7,6 +7,7 @@ PROMETHEUS_MULTIPROC_DIR names a folder, before it is imported for the first tim
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from shared import telemetry
@@ -39,12 +40,14 @@ class Prometheus(telemetry.Silent):
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
         counter = self._counters.get(name)
         if counter is not None and set(labels) == set(METRICS[name].labels):
-            (counter.labels(**labels) if labels else counter).inc(amount)
+            with suppress(OSError):  # its file cannot be made or grow: the disk is full, or the folder gone
+                (counter.labels(**labels) if labels else counter).inc(amount)
 
     def observe(self, name: str, seconds: float, /, **labels: str) -> None:
         histogram = self._histograms.get(name)
         if histogram is not None and set(labels) == set(METRICS[name].labels):
-            (histogram.labels(**labels) if labels else histogram).observe(seconds)
+            with suppress(OSError):
+                (histogram.labels(**labels) if labels else histogram).observe(seconds)
 
 
 def install(settings: Settings, registry: CollectorRegistry | None = None) -> Callable[[], None]:

@@ -97,3 +97,9 @@ def test_the_processes_of_a_worker_add_up_also_those_that_have_ended(tmp_path: P
     found = samples(python(COLLECT, tmp_path))
     assert found["docmill_pages_total[]"] == 5
     assert found["docmill_task_seconds_count[('task_type', 'ingestion')]"] == 2
+
+
+def test_a_folder_that_is_gone_costs_figures_and_no_task(tmp_path: Path) -> None:
+    gone = 'import os, shutil\nshutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])\n'
+    install, _, tell = COUNT.partition("telemetry.installed()")
+    python(f"{install}{gone}telemetry.installed(){tell}", tmp_path, "2")
