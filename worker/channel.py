@@ -41,7 +41,10 @@ class Channel:
             self._writer.sendall(json.dumps(line).encode() + b"\n")
 
     def lines(self, alive: Callable[[], bool] = lambda: True) -> Iterator[Line]:
-        """Until the stream ends or the other side is dead: a process that it forked may hold its end open."""
+        """Until the stream ends or the other side is dead: a process that it forked may hold its end open.
+
+        A line that is none is an end too: a sender gave up in the middle of the one before.
+        """
         rest = b""
         while True:
             try:
@@ -55,7 +58,11 @@ class Channel:
             if not block:
                 return
             *whole, rest = (rest + block).split(b"\n")
-            yield from map(json.loads, whole)
+            try:
+                found = [json.loads(line) for line in whole]
+            except ValueError:
+                return
+            yield from found
 
     def end(self) -> None:
         """Says that nothing more comes from here."""

@@ -81,9 +81,11 @@ class FunctionsProcess:
         first = next(self._lines, None)
         if first is None:
             self._process.kill()
+            self._channel.close()
             raise AppError(f"function_app.py: its process {told(self._process.wait())} while it was loaded")
         if "error" in first:
             self._process.wait()
+            self._channel.close()
             raise AppError(first["error"])
         functions = tuple(Function(each["name"], each["trigger"]) for each in first["functions"])
         return Listing(functions, bool(first["asgi"]))
