@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 import yaml
 from azure.storage.queue import QueueClient
-from shared.measures import METRICS
 
 from shared.core import Core
+from shared.measures import METRICS
 from shared.settings import read_settings
 from tests.system.packages import ROOT, tool
 from worker.gauges import HELP
