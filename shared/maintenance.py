@@ -1,7 +1,8 @@
 """The sweep: what a timer does so that no task is forgotten, whatever died.
 
 It reads only the `A|` and `X|` rows that are due, so it costs the same for ten tasks and for ten thousand:
-seven requests for each client that has nothing to do, and one to the index for all of them.
+seven requests for each client that has nothing to do, and for all of them two to queues of deliveries and one
+to the index.
 """
 
 from __future__ import annotations

@@ -27,7 +27,14 @@ def test_json_names_the_task() -> None:
     assert "hunter2" not in line and "\n" not in line
 
 
-def test_json_holds_a_trace_in_one_line() -> None:
+def test_json_names_the_trace_of_the_task() -> None:
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    task = new_task("acme", "ingestion", {}, utc_now(), traceparent=f"00-{trace}-{span}-01")
+    told = json.loads(JsonLines().format(record("Started.", **about(task))))
+    assert (told["trace_id"], told["span_id"]) == (trace, span)
+
+
+def test_json_holds_a_traceback_in_one_line() -> None:
     failed = record("It failed.")
     try:
         raise ValueError("x")
