@@ -3,6 +3,7 @@ document could turn into a terminal command."""
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import unicodedata
@@ -23,15 +24,20 @@ def stderr() -> Console:
 
 
 def _console(file: Any) -> Console:
-    """A pipe gets whole lines: only a terminal has an edge to wrap or cut at."""
+    """A pipe gets whole lines: only a terminal has an edge to wrap or cut at.
+
+    What the encoding of `file` does not have is replaced: no text from outside may end a command.
+    """
+    if isinstance(file, io.TextIOWrapper) and file.errors == "strict":
+        file.reconfigure(errors="replace")
     width = None if file.isatty() else 10_000
     return Console(file=file, markup=False, highlight=False, emoji=False, width=width)
 
 
 def clean(value: object) -> str:
-    """Text without control characters; line ends and tabs stay."""
+    """Text without control characters and lone surrogates; line ends and tabs stay."""
     text = "" if value is None else str(value)
-    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cf"})
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cf", "Cs"})
 
 
 def line(value: object) -> str:

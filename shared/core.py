@@ -325,9 +325,17 @@ def _problem(check: Callable[[], object]) -> str | None:
     return None
 
 
-@cache
 def core() -> Core:
-    """The core of this process. Raises SettingsError."""
+    """The core of this process, whichever thread asks first. Raises SettingsError."""
+    with _making:  # until the first call ends, `cache` lets others make more
+        return _core()
+
+
+_making = threading.Lock()
+
+
+@cache
+def _core() -> Core:
     settings = read_settings()
     _warn_of_open_doors(settings)
     _install_telemetry(settings)

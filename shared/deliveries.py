@@ -16,6 +16,8 @@ KEPT: Final = timedelta(days=30)
 ATTEMPTS_KEPT: Final = 10
 """Of each delivery, the latest: a record must fit into a row however often it is sent again."""
 LONGEST_RETRY_AFTER: Final = 24 * 3600.0
+LONGEST_DELAY: Final = 7 * 24 * 3600.0
+"""A queue keeps no message back for longer, and refuses one that should be."""
 
 FailureKind = Literal[
     "dns_error",
@@ -159,4 +161,4 @@ def retry_delay(
     if delivery.once or tried >= len(schedule):
         return None
     spread = schedule[tried] * (0.9 + 0.2 * chance)
-    return max(spread, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
+    return min(max(spread, min(retry_after or 0.0, LONGEST_RETRY_AFTER)), LONGEST_DELAY)

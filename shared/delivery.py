@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared import gate, signing, webhooks
+from shared import gate, outbox, signing, webhooks
 from shared.deliveries import Delivery, DeliveryAttempt, FailureKind, Reason, retry_delay
 from shared.errors import DocmillError, Unavailable
 from shared.logs import traced
 from shared.messages import DeliveryMessage
 from shared.names import DELIVERIES_QUEUE
 from shared.ports import Row, RowChanged, Sent, Services, Stored
-from shared.subscriptions import WARNINGS, Keyring, Receiver
+from shared.subscriptions import Keyring, Receiver
 from shared.tasks import Webhook, utc_now
 from shared.telemetry import ids_of
 
@@ -45,23 +45,44 @@ def deliver(services: Services, body: bytes) -> None:
         log.error("A delivery message is not ours: %s", error.message)
         return
     try:
-        held = gate.take(services, message.client_id, message.receiver)
+        with gate.share(message.client_id):
+            _deliver(services, message)
     except gate.Busy as busy:
         _put_off(services, message, busy.seconds)
-        return
+
+
+def _deliver(services: Services, message: DeliveryMessage) -> None:
+    """Raises Busy."""
+    held = gate.take(services, message.client_id, message.receiver)
     news: News = _nothing
     try:
         news = _attempt(services, message)
     finally:
         gate.release(services, message.client_id, held, news)
+    if news is _orphaned:
+        services.subscriptions.remove(message.client_id, message.receiver)
 
 
 def revive(services: Services, message: DeliveryMessage) -> None:
-    """A message that the host gave up: if its delivery is not done, it goes on."""
+    """A message that the host gave up: if its delivery is not done, it goes on.
+
+    After its attempt there is nothing to do: the message of the next one lies on the queue, for its own time.
+    """
     stored = services.deliveries.get(message.client_id, message.delivery_id)
-    if stored is not None and stored.value.pending:
+    if stored is not None and stored.value.pending and message.attempt > stored.value.made:
         body = DeliveryMessage.of(stored.value).encode()
         services.queues.put(DELIVERIES_QUEUE, body, delay=SECOND_CHANCE_SECONDS)
+
+
+def remind(services: Services, client_id: str, delivery_id: str, now: datetime) -> None:
+    """Puts a message of a pending delivery, whose own got lost. If it did not, the second one does nothing.
+
+    Raises RowChanged when somebody is at it.
+    """
+    stored = services.deliveries.get(client_id, delivery_id)
+    if stored is not None and stored.value.pending:
+        services.queues.put(DELIVERIES_QUEUE, DeliveryMessage.of(stored.value).encode())
+        services.deliveries.save(stored, stored.value.model_copy(update={"next_attempt_at": now}))
 
 
 def _put_off(services: Services, message: DeliveryMessage, seconds: float) -> None:
@@ -82,6 +103,11 @@ def _nothing(receiver: Receiver) -> Receiver:
     return receiver
 
 
+def _orphaned(receiver: Receiver) -> Receiver:
+    """Its webhook was deleted before: nobody else would remove the row that was made to hold it."""
+    return receiver
+
+
 @dataclass(frozen=True)
 class Target:
     url: str
@@ -92,18 +118,21 @@ class Target:
 def _attempt(services: Services, message: DeliveryMessage) -> News:
     """What was learnt of the receiver."""
     stored = services.deliveries.get(message.client_id, message.delivery_id)
-    if stored is None:
+    if stored is None or stored.value.receiver != message.receiver:
         return _nothing
     delivery = stored.value
     if message.attempt <= delivery.made or not (delivery.pending or message.by_hand):
-        _mark(services, delivery)  # whoever made the attempt may have died before
+        _mark(services, delivery)  # whoever made the attempt, or gave it up, may have died before
+        outbox.reconsider(services, delivery)
         return _nothing
     if not delivery.pending:
         delivery = delivery.again(utc_now())
     target = _target(services, delivery)
     if not isinstance(target, Target):
-        _finish(services, stored, delivery.given_up(target, utc_now()))
-        return _nothing
+        given_up = delivery.given_up(target, utc_now())
+        _finish(services, stored, given_up)
+        outbox.reconsider(services, given_up)
+        return _orphaned if target == "webhook_deleted" else _nothing
     sent, now = _post(services, target, delivery), utc_now()
     _settle(services, stored, delivery, target, sent, now)
     return lambda receiver: _fared(services, receiver, delivery, target, sent, now)
@@ -170,9 +199,10 @@ def _settle(
     due = None if delay is None else now + timedelta(seconds=delay)
     services.telemetry.count("docmill_webhook_attempts_total", outcome=failure or "delivered")
     _log(delivery, attempt, delay)
-    _finish(services, stored, delivery.after(attempt, due, reason))
     if reason == "gone" and delivery.webhook_id is not None:
+        # Before the record: after it nobody would look at this answer again.
         webhooks.disable(services, delivery.client_id, delivery.webhook_id, "gone", now, url=target.url)
+    _finish(services, stored, delivery.after(attempt, due, reason))
 
 
 def _failure(sent: Sent) -> FailureKind | None:
@@ -210,8 +240,17 @@ def _finish(services: Services, stored: Stored[Delivery], after: Delivery) -> No
             found = services.deliveries.get(after.client_id, after.delivery_id)
             if found is None or found.value.made >= after.made:
                 return  # its time was up, or another worker has written down the same attempt
+            if found.value.pending and after.status != "delivered":
+                after = _as_wished(services, after)
             stored = found
     _mark(services, after)
+
+
+def _as_wished(services: Services, delivery: Delivery) -> Delivery:
+    """Somebody asked for it in the middle of an attempt, by a message that names that attempt: one more."""
+    again = delivery.again(utc_now())
+    services.queues.put(DELIVERIES_QUEUE, DeliveryMessage.of(again).encode())
+    return again
 
 
 def _mark(services: Services, delivery: Delivery) -> None:
@@ -245,13 +284,15 @@ def _fared(
     if delivery.webhook_id is None:
         return after
     percent = after.failing_percent(now, services.settings.webhook_disable_after_seconds)
-    warning = max((level for level in WARNINGS if percent >= level), default=0)
-    if percent >= 100:
+    level = after.next_level(percent)
+    if level is None:
+        return after
+    if level == 100:
         webhooks.disable(services, delivery.client_id, delivery.webhook_id, "failing", now, url=target.url)
-    elif warning > after.warning:
-        told = "Webhook %s has done nothing but fail for %d %% of the time after which it is disabled."
-        log.warning(told, delivery.webhook_id, warning, extra=_about(delivery))
-    return after.model_copy(update={"warning": max(warning, after.warning)})
+        return after
+    told = "Webhook %s has done nothing but fail for %d %% of the time after which it is disabled."
+    log.warning(told, delivery.webhook_id, level, extra=_about(delivery))
+    return after.model_copy(update={"warning": level})
 
 
 def _cooled(services: Services, receiver: Receiver, sent: Sent, now: datetime) -> Receiver:

@@ -1,7 +1,8 @@
 """One delivery at a time to each receiver, and none to a receiver that is cooling down.
 
 The row of the receiver decides, for all processes. A hold ends by itself, so that a worker that died does not
-keep a receiver for ever.
+keep a receiver for ever. Each process sees to it that no client has all its slots: a client may have many
+receivers that hang.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from shared.errors import StorageUnavailable
@@ -24,6 +28,12 @@ MARGIN_SECONDS = 15.0
 PATIENCE_SECONDS = 0.3
 """How long a delivery waits for the one before it. A receiver that takes longer must not fill the workers."""
 POLL_SECONDS = 0.05
+SHARE = 2
+"""Deliveries of one client that a process has under way at most. While more than the `newBatchThreshold` of
+host.json are under way the host fetches nothing, so they must not all be one client's."""
+
+_under_way: Counter[str] = Counter()
+_counting = threading.Lock()
 
 
 class Busy(Exception):
@@ -32,6 +42,20 @@ class Busy(Exception):
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
         self.seconds = seconds
+
+
+@contextmanager
+def share(client_id: str) -> Iterator[None]:
+    """One of the slots of this process. Raises Busy when the client has its share already."""
+    with _counting:
+        if _under_way[client_id] >= SHARE:
+            raise Busy(0)
+        _under_way[client_id] += 1
+    try:
+        yield
+    finally:
+        with _counting:
+            _under_way[client_id] -= 1
 
 
 def take(services: Services, client_id: str, key: str) -> Stored[Receiver]:

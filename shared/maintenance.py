@@ -1,7 +1,7 @@
 """The sweep: what a timer does so that no task is forgotten, whatever died.
 
 It reads only the `A|` and `X|` rows that are due, so it costs the same for ten tasks and for ten thousand:
-six requests for each client that has nothing to do, and one to the index for all of them.
+seven requests for each client that has nothing to do, and one to the index for all of them.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ LOCK_SECONDS = 60
 BUDGET_SECONDS = 45.0
 """Below the lock's life: a sweep that has more to do goes on at its next tick."""
 LONGEST_CHECK = timedelta(hours=1)
+LOST_AFTER = timedelta(days=1)
+"""A delivery may wait for its receiver for hours, with a message on the queue. One that has waited for so
+long gets another one, once in this time."""
 POISON_VISIBILITY = 60
 
 _depths = DepthLines()
@@ -57,6 +60,8 @@ def sweep(services: Services) -> None:
                 _sweep_client(services, client_id, until)
             with _isolated(client_id):
                 expire_due(services, client_id, utc_now(), until)
+            with _isolated(client_id):
+                remind_deliveries(services, client_id, utc_now(), until)
             with _isolated(client_id):
                 expire_deliveries(services, client_id, utc_now(), until)
             with _isolated(client_id):
@@ -94,6 +99,16 @@ def expire_due(services: Services, client_id: str, now: datetime, until: float) 
             return
         with _isolated(client_id), suppress(RowChanged):
             expire(services, client_id, expiry, now)
+
+
+def remind_deliveries(services: Services, client_id: str, now: datetime, until: float) -> None:
+    """Goes on with deliveries whose messages got lost, as with a queue that was deleted; `until` is a
+    monotonic time."""
+    for delivery_id in services.deliveries.overdue(client_id, now - LOST_AFTER):
+        if time.monotonic() > until:
+            return
+        with _isolated(client_id), suppress(RowChanged):
+            delivery.remind(services, client_id, delivery_id, now)
 
 
 def expire_deliveries(services: Services, client_id: str, now: datetime, until: float) -> None:

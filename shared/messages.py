@@ -83,9 +83,9 @@ class DeliveryMessage(Value):
     delivery_id: str
     receiver: str
     """The key of the receiver, one of whose deliveries goes at a time."""
-    attempt: int = 1
+    attempt: int = Field(default=1, ge=1)
     """The attempt that is meant; one that was made already is not made again."""
-    deferred: int = 0
+    deferred: int = Field(default=0, ge=0, le=10)
     """How often it was put off because the receiver was busy or left alone."""
     by_hand: bool = False
     """Somebody wants it sent again, also when it has ended."""

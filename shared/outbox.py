@@ -18,7 +18,7 @@ from shared.messages import DeliveryMessage
 from shared.names import DELIVERIES_QUEUE
 from shared.ports import DeadLetter, Row, RowChanged, Services
 from shared.subscriptions import Subscription, origin_key
-from shared.tasks import URL_EVENTS, Event, Task
+from shared.tasks import URL_EVENTS, Event, Task, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def flush(services: Services, row: Row) -> Row:
         subscriptions = services.subscriptions.of_client(task.client_id) if task.events else []
         for event in task.events:
             for delivery in _deliveries(task, event, subscriptions):
-                announce(services, delivery)
+                reconsider(services, announce(services, delivery))
         return _clear(services, row)
     except StorageUnavailable:
         log.warning("The outbox could not be emptied: the sweep will do it.", extra=about(task))
@@ -70,6 +70,39 @@ def announce(services: Services, delivery: Delivery) -> Delivery:
     if stored.pending and stored.made == 0:
         services.queues.put(DELIVERIES_QUEUE, DeliveryMessage.of(stored).encode())
     return stored
+
+
+def again(services: Services, client_id: str, delivery_id: str) -> Delivery | None:
+    """Sends a delivery once more. What is stored afterwards: pending, or delivered in the middle of it.
+
+    The message first: it alone brings the delivery back, should we die before the record says so.
+    """
+    while True:
+        stored = services.deliveries.get(client_id, delivery_id)
+        if stored is None:
+            return None
+        message = DeliveryMessage.of(stored.value).model_copy(update={"by_hand": True})
+        services.queues.put(DELIVERIES_QUEUE, message.encode())
+        try:
+            return services.deliveries.save(stored, stored.value.again(utc_now())).value
+        except RowChanged:
+            found = services.deliveries.get(client_id, delivery_id)
+            if found is None:
+                return None
+            if found.value.made > stored.value.made and found.value.status == "delivered":
+                return found.value
+
+
+def reconsider(services: Services, delivery: Delivery) -> None:
+    """Sends what was given up for a webhook that was disabled, if that is enabled by now.
+
+    Who enabled it may have asked for everything that failed, too early to find this.
+    """
+    if delivery.reason != "webhook_disabled" or delivery.webhook_id is None:
+        return
+    webhook = services.subscriptions.get(delivery.client_id, delivery.webhook_id)
+    if webhook is not None and webhook.value.enabled:
+        again(services, delivery.client_id, delivery.delivery_id)
 
 
 def _deliveries(task: Task, event: Event, subscriptions: Sequence[Subscription]) -> Iterator[Delivery]:

@@ -563,6 +563,9 @@ class DeliveryStore(Protocol):
     def failed_since(self, client_id: str, webhook_id: str, since: datetime, limit: int) -> list[str]:
         """Ids of those that failed for good among those made at `since` or later, the oldest first."""
 
+    def overdue(self, client_id: str, before: datetime, limit: int = 200) -> list[str]:
+        """Ids of the pending ones whose next attempt was due before that moment, the earliest first."""
+
     def expire(self, client_id: str, before: datetime, limit: int = 200) -> int:
         """Removes those made before that moment, the oldest first, and says how many."""
 

@@ -10,10 +10,8 @@ from datetime import datetime
 from shared import webhooks
 from shared.deliveries import KEPT, Delivery, body_of
 from shared.errors import Conflict, InvalidPayload, NotFound
-from shared.messages import DeliveryMessage
-from shared.names import DELIVERIES_QUEUE
-from shared.outbox import announce
-from shared.ports import RowChanged, Services
+from shared.outbox import again, announce
+from shared.ports import Services
 from shared.subscriptions import EVENT_TYPES, Subscription, matches
 from shared.tasks import EVENT_OF, Event, Task, TaskError, TaskStatus, new_task, origin, utc_now
 
@@ -47,7 +45,7 @@ def redeliver(services: Services, client_id: str, delivery_id: str) -> Delivery:
     delivery = find(services, client_id, delivery_id)
     if delivery.webhook_id is not None:
         _open(services, client_id, delivery.webhook_id)
-    return _again(services, client_id, delivery_id) or delivery
+    return again(services, client_id, delivery_id) or delivery
 
 
 def recover(services: Services, client_id: str, webhook_id: str, since: datetime) -> Recovery:
@@ -64,7 +62,7 @@ def recover(services: Services, client_id: str, webhook_id: str, since: datetime
     for delivery_id in failed[:AT_ONCE]:
         if time.monotonic() > until:
             return Recovery(done, complete=False)
-        _again(services, client_id, delivery_id)
+        again(services, client_id, delivery_id)
         done += 1
     return Recovery(done, complete=len(failed) <= AT_ONCE)
 
@@ -105,22 +103,6 @@ def _open(services: Services, client_id: str, webhook_id: str) -> None:
         raise Conflict("The webhook of this delivery was deleted.")
     if not stored.value.enabled:
         raise Conflict('The webhook is disabled. Enable it first: PATCH with {"enabled": true}.')
-
-
-def _again(services: Services, client_id: str, delivery_id: str) -> Delivery | None:
-    """The message first: it alone brings the delivery back, should we die before the record says so."""
-    while True:
-        stored = services.deliveries.get(client_id, delivery_id)
-        if stored is None:
-            return None
-        message = DeliveryMessage.of(stored.value).model_copy(update={"by_hand": True})
-        services.queues.put(DELIVERIES_QUEUE, message.encode())
-        try:
-            return services.deliveries.save(stored, stored.value.again(utc_now())).value
-        except RowChanged:
-            found = services.deliveries.get(client_id, delivery_id)
-            if found is None or found.value.made > stored.value.made:
-                return found.value if found else None
 
 
 def _first_type(webhook: Subscription) -> str:

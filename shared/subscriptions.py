@@ -25,6 +25,9 @@ MOST_RETIRED: Final = 4
 """Secrets that sign beside the one in force: the header has to stay short, however often somebody rotates."""
 WARNINGS: Final = (50, 70, 90)
 """Per cent of the time that an endpoint may fail; at each of them its owner is warned."""
+SKEW: Final = timedelta(seconds=10)
+"""How far the clocks of two machines may be apart: a webhook that one has made hears at once of what happens
+on the other."""
 LONGEST_COOLING: Final = timedelta(minutes=10)
 LONGEST_THROTTLE: Final = timedelta(hours=1)
 """How long a Retry-After may keep everything from a receiver."""
@@ -78,7 +81,9 @@ class Subscription(Value):
 
     def wants(self, event_type: str, at: datetime) -> bool:
         """Whether it is told of an event of that type and time: not of what was before it."""
-        return at >= self.created_at and any(matches(pattern, event_type) for pattern in self.event_types)
+        return at >= self.created_at - SKEW and any(
+            matches(pattern, event_type) for pattern in self.event_types
+        )
 
     def disabled(self, reason: Disabled, now: datetime) -> Subscription:
         if not self.enabled:
@@ -144,6 +149,14 @@ class Receiver(Value):
         if self.failing_since is None:
             return 0.0
         return 100 * (now - self.failing_since).total_seconds() / allowed
+
+    def next_level(self, percent: float) -> int | None:
+        """What follows from one more failure: a warning, or 100 for the end; None when nothing does.
+
+        One after the other, however late: after a long silence a single failure is no end yet.
+        """
+        level = next((level for level in (*WARNINGS, 100) if level > self.warning), None)
+        return level if level is not None and percent >= level else None
 
     def public(self) -> dict[str, Any]:
         """What its client sees of it, as JSON values."""

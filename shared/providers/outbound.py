@@ -13,6 +13,7 @@ import logging
 import queue
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -83,6 +84,7 @@ class HttpSender:
         backend = _Pinned(self._resolve, self._allow_private, deadline)
         try:
             with (
+                backend,
                 httpcore.ConnectionPool(self._context(), network_backend=backend, retries=0) as pool,
                 pool.stream("POST", _url(to), headers=_headers(to, headers), content=body) as response,
             ):
@@ -145,21 +147,62 @@ class _Deadline:
         """`end`: by the monotonic clock."""
         self._end = end
 
+    @property
+    def remaining(self) -> float:
+        """Seconds, 0 when it is over."""
+        return max(0.0, self._end - time.monotonic())
+
     def left(self) -> float:
         """Seconds, more than 0. Raises _Failed when there are none."""
-        left = self._end - time.monotonic()
-        if left <= 0:
+        left = self.remaining
+        if not left:
             raise _Failed("timeout")
         return left
 
+    def blames(self, failure: Failure) -> Failure:
+        """Why an operation failed: by itself, or because the watchdog cut the connection."""
+        return failure if self.remaining else "timeout"
+
+
+class _Watchdog:
+    """Cuts a connection at the deadline, whoever is using it.
+
+    A time-out of the socket is not enough under TLS: while there is something to read, OpenSSL deals with
+    session tickets and other records without data by itself. Whoever sends enough of them is read for ever.
+    """
+
+    def __init__(self, connection: socket.socket, deadline: _Deadline) -> None:
+        self._connection = connection.dup()  # one that TLS does not take over
+        self._timer = threading.Timer(deadline.remaining, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _cut(self) -> None:
+        with suppress(OSError):
+            # With no lingering whoever still sends is refused at once, and the kernel keeps nothing of it.
+            self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def dismiss(self) -> None:
+        self._timer.cancel()
+        self._connection.close()
+
 
 class _Pinned(httpcore.NetworkBackend):
-    """Connects to addresses that were judged, within one deadline for everything."""
+    """Connects to addresses that were judged, within one deadline for everything. Until it is left."""
 
     def __init__(self, resolve: Callable[..., Any], allow_private: bool, deadline: _Deadline) -> None:
         self._resolve = resolve
         self._allow_private = allow_private
         self._deadline = deadline
+        self._watchdog: _Watchdog | None = None
+
+    def __enter__(self) -> _Pinned:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._watchdog is not None:
+            self._watchdog.dismiss()
 
     def connect_tcp(
         self,
@@ -181,6 +224,7 @@ class _Pinned(httpcore.NetworkBackend):
             try:
                 connection = socket.create_connection((str(address), port), self._deadline.left() / rest)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._watchdog = _Watchdog(connection, self._deadline)
                 return _Stream(connection, self._deadline)
             except TimeoutError:
                 failure = "timeout"
@@ -212,7 +256,9 @@ class _Stream(httpcore.NetworkStream):
         except TimeoutError:
             raise _Failed("timeout") from None
         except OSError:
-            raise _Failed("connection_error") from None
+            raise _Failed(self._deadline.blames("connection_error")) from None
+        if not data:
+            self._deadline.left()  # not the end of the answer, if it was the watchdog
         self._unread -= len(data)
         return data
 
@@ -241,7 +287,7 @@ class _Stream(httpcore.NetworkStream):
         except (TimeoutError, _Failed):
             failure: Failure = "timeout"
         except (OSError, ValueError):
-            failure = "tls_error"
+            failure = self._deadline.blames("tls_error")
         self.close()
         raise _Failed(failure)
 

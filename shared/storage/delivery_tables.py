@@ -4,9 +4,10 @@
     E|webhook_id|inverted time|delivery_id   for the list of its webhook, newest first, without the body
     T|task_id|inverted time|delivery_id      for the list of its task, the same
     F|webhook_id|time|delivery_id            there while it has failed for good: what a recovery looks for
+    P|due time|delivery_id                   there while it is pending: what the sweep looks for
     X|time|delivery_id                       what expires, the oldest first; it names the other rows
 
-The time is that of creation.
+The time is that of creation, the due time that of the next attempt.
 """
 
 from __future__ import annotations
@@ -122,7 +123,11 @@ class AzureDeliveryStore:
         prefix = f"F|{webhook_id}|"
         start, end = prefix + stamp(since), prefix + END
         found = between(self._table, client_id, start, end, limit=limit, select=["RowKey"])
-        return [entity["RowKey"].rpartition("|")[2] for entity in found]
+        return [_name(entity) for entity in found]
+
+    def overdue(self, client_id: str, before: datetime, limit: int = 200) -> list[str]:
+        found = between(self._table, client_id, "P|", f"P|{stamp(before)}", limit=limit, select=["RowKey"])
+        return [_name(entity) for entity in found]
 
     def expire(self, client_id: str, before: datetime, limit: int = 200) -> int:
         due = between(self._table, client_id, "X|", f"X|{stamp(before)}", limit=limit)
@@ -152,7 +157,7 @@ def _entities(delivery: Delivery) -> list[Entity]:
     expiry = f"X|{stamp(delivery.created_at)}|{delivery.delivery_id}"
     return [
         {**shown, "RowKey": truth, **divided("body", delivery.body)},
-        *({**client, "RowKey": key} if key.startswith("F|") else {**shown, "RowKey": key} for key in beside),
+        *({**(shown if key[0] in "ET" else client), "RowKey": key} for key in beside),
         {**client, "RowKey": expiry, "rows": json.dumps([truth, *beside])},
     ]
 
@@ -167,7 +172,14 @@ def _beside(delivery: Delivery) -> list[str]:
             keys.append(f"F|{delivery.webhook_id}|{stamp(created)}|{name}")
     if delivery.task_id is not None:
         keys.append(listing_key(f"T|{delivery.task_id}|", created, name))
+    if delivery.pending and delivery.next_attempt_at is not None:
+        keys.append(f"P|{stamp(delivery.next_attempt_at)}|{name}")
     return keys
+
+
+def _name(entity: TableEntity) -> str:
+    """The delivery that a row of an index leads to."""
+    return str(entity["RowKey"]).rpartition("|")[2]
 
 
 def _delivery(entity: TableEntity) -> Delivery:

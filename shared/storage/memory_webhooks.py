@@ -168,6 +168,14 @@ class MemoryDeliveryStore:
         ]
         return [one.delivery_id for one in _oldest_first(failed)[:limit]]
 
+    def overdue(self, client_id: str, before: datetime, limit: int = 200) -> list[str]:
+        found = [
+            (one.next_attempt_at, one.delivery_id)
+            for one in self._rows.of_client(client_id)
+            if one.pending and one.next_attempt_at is not None and one.next_attempt_at < before
+        ]
+        return [delivery_id for _, delivery_id in sorted(found)[:limit]]
+
     def expire(self, client_id: str, before: datetime, limit: int = 200) -> int:
         old = [one for one in self._rows.of_client(client_id) if one.created_at < before]
         due = _oldest_first(old)[:limit]

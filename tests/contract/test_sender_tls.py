@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from shared.ports import Sent
 from shared.providers.excerpt import MAX_EXCERPT
@@ -177,6 +182,59 @@ def shaken(internet: Internet, script: Script, timeout: float) -> Sent:
         internet.routes = {ADDRESS: port}
         sender = HttpSender(False, False, verify=trust(AUTHORITY), resolve=named(ADDRESS))
         return sender.post(f"https://{NAME}/", b"{}", {}, timeout=timeout)
+
+
+def test_session_tickets_without_end(internet: Internet, tmp_path: Path) -> None:
+    """OpenSSL takes them in by itself as long as there are more: no time-out of the socket ends that."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert(NAME).configure_cert(context)
+    context.num_tickets = 0
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.keylog_filename = str(tmp_path / "keys")
+
+    def script(connection: socket.socket, _: threading.Event) -> None:
+        shake_hands(connection, context)
+        seal, until = sealing(tmp_path / "keys"), time.monotonic() + 20
+        while time.monotonic() < until:
+            connection.sendall(seal(TICKETS + b"\x16"))  # 0x16: what is sealed is of the handshake protocol
+
+    assert shaken(internet, script, 1) == Sent(None, "timeout")
+
+
+TICKET = struct.pack("!BxH", 4, 16) + struct.pack("!II", 7200, 0) + b"\x01n" + b"\x00\x02id" + b"\x00\x00"
+TICKETS = TICKET * 800
+
+
+def shake_hands(connection: socket.socket, context: ssl.SSLContext) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context.wrap_bio(incoming, outgoing, server_side=True)
+    while True:
+        try:
+            server.do_handshake()
+            return
+        except ssl.SSLWantReadError:
+            connection.sendall(outgoing.read())
+            incoming.write(connection.recv(65536))
+
+
+def sealing(keys: Path) -> Callable[[bytes], bytes]:
+    """Makes TLS 1.3 records of the server's, far faster than a client can read them (RFC 8446, 5.2, 7.3)."""
+    found = [line for line in keys.read_text().splitlines() if line.startswith("SERVER_TRAFFIC_SECRET_0")]
+    secret = bytes.fromhex(found[-1].split()[2])
+    hash_, size = (hashes.SHA384(), 32) if len(secret) == 48 else (hashes.SHA256(), 16)
+
+    def derived(label: bytes, length: int) -> bytes:
+        info = struct.pack("!HB", length, len(label)) + label + b"\x00"
+        return HKDFExpand(hash_, length, info).derive(secret)
+
+    key, start = AESGCM(derived(b"tls13 key", size)), int.from_bytes(derived(b"tls13 iv", 12))
+    number = count()
+
+    def seal(content: bytes) -> bytes:
+        header = struct.pack("!BHH", 23, 0x0303, len(content) + 16)
+        return header + key.encrypt((start ^ next(number)).to_bytes(12), content, header)
+
+    return seal
 
 
 class Counted(ssl.SSLSocket):

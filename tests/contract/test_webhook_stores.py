@@ -442,6 +442,26 @@ class TestDeliveries:
             stored = stores.deliveries.save(stored, stored.value.again(NOW))
             assert since() == []
 
+    def test_what_should_have_been_sent_is_found_the_earliest_first(
+        self, stores: Stores, client: str
+    ) -> None:
+        def due(number: int) -> Delivery:
+            return delivery(client, number, next_attempt_at=NOW + number * SECOND)
+
+        stored = {number: stores.deliveries.add(due(number)) for number in (3, 1, 4, 2)}
+        stores.deliveries.add(failed(due(0)))
+        overdue = partial(stores.deliveries.overdue, client)
+        assert overdue(NOW + 4 * SECOND) == ["msg_1", "msg_2", "msg_3"]
+        assert overdue(NOW + 4 * SECOND, limit=2) == ["msg_1", "msg_2"]
+        assert overdue(NOW + SECOND) == stores.deliveries.overdue("other-client", NOW + 9 * SECOND) == []
+        stores.deliveries.save(stored[1], failed(stored[1].value))
+        later = stored[2].value.model_copy(update={"next_attempt_at": NOW + 8 * SECOND})
+        moved = stores.deliveries.save(stored[2], later)
+        assert overdue(NOW + 9 * SECOND) == ["msg_3", "msg_4", "msg_2"]
+        stores.deliveries.save(moved, failed(later))
+        stores.deliveries.expire(client, NOW + 4 * SECOND)
+        assert overdue(NOW + 9 * SECOND) == ["msg_4"]
+
     def test_what_is_old_goes_in_portions(self, stores: Stores, client: str) -> None:
         for number in range(5):
             one = delivery(client, number)

@@ -80,7 +80,7 @@ class PostOffice:
 
     def quiet(self) -> None:
         """Nothing lies on the queue any more, also nothing that is under way."""
-        wait(lambda: self.core.queues.depth(DELIVERIES_QUEUE), lambda depth: depth == 0)
+        wait(lambda: self.core.queues.depth(DELIVERIES_QUEUE), lambda depth: depth == 0, 120)
 
 
 @contextmanager

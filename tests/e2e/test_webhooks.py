@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,11 +32,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 @pytest.fixture(scope="module")
 def office() -> Iterator[PostOffice]:
-    settings = {
-        "WEBHOOK_TIMEOUT_SECONDS": str(TIMEOUT),
-        "WEBHOOK_COOLDOWN_SECONDS": str(COOLDOWN),
-        "WEBHOOK_RETRY_SECONDS": "1,1,1,1,1,1",
-    }
+    settings = {"WEBHOOK_COOLDOWN_SECONDS": str(COOLDOWN), "WEBHOOK_RETRY_SECONDS": "1,1,1,1,1,1"}
     with post_office(*CLIENTS, **settings) as office:
         yield office
 
@@ -101,19 +98,21 @@ def addressees(office: PostOffice, endpoint: Endpoint) -> list[Addressee]:
 
 
 def test_a_receiver_that_hangs_harms_no_other(office: PostOffice, endpoint: Endpoint) -> None:
-    """80 events each for one that answers and one that does not: to webhooks of two clients and to the URLs
+    """60 events each for one that answers and one that does not: to webhooks of two clients and to the URLs
     of their tasks."""
-    with Endpoint(HANG) as hanging, office.worker(), office.worker():
+    impatient = {"WEBHOOK_TIMEOUT_SECONDS": str(TIMEOUT)}
+    with Endpoint(HANG) as hanging, office.worker(**impatient), office.worker(**impatient):
         good, bad = addressees(office, endpoint), addressees(office, hanging)
-        tasks = office.all_cancelled([(one.client, one.url) for one in good + bad if not one.webhook] * 8)
+        tasks = office.all_cancelled([(one.client, one.url) for one in good + bad if not one.webhook] * 6)
         wait(lambda: [one.missing(tasks) for one in good], lambda left: not any(left))
         wait(lambda: [one.visits() for one in bad], lambda visits: min(visits) > 1)
         assert max(one.visits() for one in bad) <= MOST_VISITS
         waiting = [delivery for one in bad for delivery in one.deliveries(tasks)]
-        assert len(waiting) == 80 and all(delivery.pending for delivery in waiting)
-        assert sum(delivery.made for delivery in waiting) <= hanging.connections <= MOST_VISITS * len(bad)
+        assert len(waiting) == 60 and all(delivery.pending for delivery in waiting)
+        made = sum(delivery.made for delivery in waiting)  # some, on a slow machine, without a connection
+        assert max(made, hanging.connections) <= MOST_VISITS * len(bad)
         hanging.always = Answer()
-        wait(lambda: [one.missing(tasks) for one in bad], lambda left: not any(left))
+        wait(lambda: [one.missing(tasks) for one in bad], lambda left: not any(left), 120)
         office.quiet()
     for one in good + bad:
         assert_all_told(one, tasks)
@@ -252,20 +251,22 @@ NAMES = (
     "inside.example=127.0.0.1 mapped.example=::ffff:127.0.0.1 "
     "mixed.example=127.0.0.1 mixed.example=93.184.216.34"
 )
-INSIDE = ("inside.example", "mixed.example", "mapped.example", "127.0.0.1", "2130706433", "0x7f.1")
+INSIDE = ("inside.example", "mixed.example", "mapped.example", "127.0.0.1", "[::ffff:7f00:1]")
+NUMBERS = ("2130706433", "0x7f.1", "0177.0.0.1")
 STRICT = {"WEBHOOK_ALLOW_HTTP": "", "WEBHOOK_ALLOW_PRIVATE_NETWORKS": "", "WEBHOOK_RETRY_SECONDS": "0"}
 
 
 def test_no_way_in(office: PostOffice, endpoint: Endpoint) -> None:
     """Records that no check has kept out, and names that lead inside: a worker without switches connects to
     none of them. One with switches does, so somebody would have opened."""
-    for url in (*(endpoint.url("/", "https", host) for host in INSIDE), endpoint.url("/")):
-        office.webhook("alpha", url, "task.cancelled")
+    for host in INSIDE + NUMBERS:
+        planted(office, endpoint.url("/", "https", host))
+    planted(office, endpoint.url("/"))
     task = office.cancelled("alpha", endpoint.url("/own"))
     with office.worker("tests.e2e.naming_worker", NAMES=NAMES, **STRICT):
         office.quiet()
     deliveries = office.of_task(task)
-    assert len(deliveries) == len(INSIDE) + 2
+    assert len(deliveries) == len(INSIDE) + len(NUMBERS) + 2
     for delivery in deliveries:
         assert (delivery.status, delivery.reason, delivery.made) == ("failed", "out_of_attempts", 2)
         assert {attempt.failure for attempt in delivery.attempts} == {"blocked_address"}
@@ -277,8 +278,17 @@ def test_no_way_in(office: PostOffice, endpoint: Endpoint) -> None:
         redelivery.redeliver(office.core, "alpha", delivery.delivery_id)
     with office.worker("tests.e2e.naming_worker", NAMES=NAMES, WEBHOOK_RETRY_SECONDS="0"):
         office.quiet()
-    assert {item.attempts[-1].failure for item in office.of_task(task)} == {"tls_error", None}
+    found = Counter(delivery.attempts[-1].failure for delivery in office.of_task(task))
+    assert found == {"tls_error": len(INSIDE), "blocked_address": len(NUMBERS), None: 2}
     assert endpoint.connections == 2 * len(INSIDE) + 2
+
+
+def planted(office: PostOffice, url: str) -> None:
+    """A webhook whose URL was never checked."""
+    webhook, _ = office.webhook("alpha", "https://example.com", "task.cancelled")
+    stored = office.core.subscriptions.get("alpha", webhook.webhook_id)
+    assert stored is not None
+    office.core.subscriptions.save(stored, webhook.model_copy(update={"url": url}))
 
 
 def test_no_redirect_is_followed(office: PostOffice, endpoint: Endpoint) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shared.core import core
+from shared.core import Core, _core, core
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    core.cache_clear()
+    _core.cache_clear()
     yield
-    core.cache_clear()
+    _core.cache_clear()
 
 
 @pytest.mark.parametrize("switch", ["WEBHOOK_ALLOW_PRIVATE_NETWORKS", "WEBHOOK_ALLOW_HTTP"])
@@ -31,3 +34,19 @@ def test_a_switch_of_the_local_stack_is_a_warning_at_the_start(
 def test_without_them_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
     core()
     assert caplog.records == []
+
+
+def test_there_is_one_though_many_ask_at_once() -> None:
+    start = threading.Barrier(8)
+
+    def ask(_: int) -> Core:
+        start.wait()
+        return core()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(ask, range(8)))) == 1
+    finally:
+        sys.setswitchinterval(before)

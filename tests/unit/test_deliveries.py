@@ -85,6 +85,11 @@ def test_the_next_attempt(retry_after: float | None, chance: float, delay: float
     )
 
 
+def test_no_delay_is_longer_than_a_queue_allows() -> None:
+    week = 7 * 86400.0
+    assert retry_delay(delivery(), (week,), retry_after=None, chance=0.999) == week
+
+
 def test_an_example_is_tried_once() -> None:
     example = delivery().model_copy(update={"once": True})
     assert retry_delay(example, SCHEDULE, retry_after=10, chance=0) is None

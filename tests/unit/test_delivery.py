@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
@@ -16,7 +17,7 @@ from shared.deliveries import KEPT, Delivery
 from shared.errors import Conflict, InvalidPayload, NotFound, StorageUnavailable, Unavailable
 from shared.messages import DeliveryMessage, from_wire
 from shared.names import DELIVERIES_QUEUE, poison_queue
-from shared.ports import Sent
+from shared.ports import Sent, Stored
 from shared.submission import Submission, submit
 from shared.subscriptions import EVENT_TYPES, Receiver, Subscription
 from shared.tasks import Task, utc_now
@@ -60,6 +61,13 @@ def send(services: MemoryServices, *answers: Sent) -> None:
             delivery.deliver(services, message.encode())
 
 
+def send_all_but_the_last(services: MemoryServices) -> None:
+    for _ in range(3):
+        (message,) = due(services)
+        services.sender.answers = [REFUSED]
+        delivery.deliver(services, message.encode())
+
+
 def log_of(services: MemoryServices, webhook: Subscription) -> list[Delivery]:
     """Oldest first."""
     return services.deliveries.of_webhook("acme", webhook.webhook_id, limit=200).items[::-1]
@@ -93,6 +101,17 @@ class TestWhoIsTold:
                 event = Verifier(secret).verify(body, headers)
                 assert (event["type"], event["data"]["task_id"]) == (one.type, task.task_id)
         assert len(services.deliveries.of_task("acme", task.task_id).items) == 4
+
+    def test_a_new_one_is_told_also_where_the_clock_is_a_little_slow(self, services: MemoryServices) -> None:
+        """It was made on a machine whose clock is ahead of the one on which its first event happens."""
+        webhook, _ = made(services)
+        stored = services.subscriptions.get("acme", webhook.webhook_id)
+        assert stored is not None
+        ahead = stored.value.model_copy(update={"created_at": utc_now() + timedelta(seconds=5)})
+        services.subscriptions.save(stored, ahead)
+        cancelled(services)
+        send(services)
+        assert len(services.sender.sent) == 1
 
     def test_nothing_of_before_and_nothing_of_another_client(self, services: MemoryServices) -> None:
         cancelled(services)
@@ -189,6 +208,7 @@ class TestAttempts:
         send(services)
         (one,) = services.deliveries.of_task("acme", task.task_id).items
         assert (one.status, one.reason) == ("failed", "webhook_deleted")
+        assert services.receivers.get("acme", webhook.webhook_id) is None
         assert services.sender.sent == []
 
     def test_what_cannot_be_signed_is_tried_again_and_is_not_the_receivers_fault(
@@ -212,6 +232,16 @@ class TestAttempts:
         (one,) = services.deliveries.of_task("acme", task.task_id).items
         assert (one.status, one.attempts[0].failure) == ("pending", "signing_failed")
 
+    def test_a_message_for_another_receiver_than_the_records_is_dropped(
+        self, services: MemoryServices
+    ) -> None:
+        made(services)
+        cancelled(services)
+        (message,) = due(services)
+        delivery.deliver(services, message.model_copy(update={"receiver": "wh-other"}).encode())
+        delivery.deliver(services, message.model_copy(update={"deferred": 10**9}).encode())
+        assert services.sender.sent == []
+
     def test_a_message_that_is_not_ours_is_dropped(self, services: MemoryServices) -> None:
         for body in (b"{", b"{}", b'{"client_id": "acme", "delivery_id": "msg_none", "receiver": "wh-none"}'):
             delivery.deliver(services, body)
@@ -225,6 +255,41 @@ class TestAttempts:
         maintenance.sweep(services)
         assert services.queues.depth(DELIVERIES_QUEUE) == 1
         assert services.queues.depth(poison_queue(DELIVERIES_QUEUE)) == 0
+
+    def test_what_the_host_gave_up_after_its_attempt_comes_not_before_its_time(
+        self, services: MemoryServices
+    ) -> None:
+        made(services)
+        cancelled(services)
+        (message,) = due(services)
+        services.sender.answers = [REFUSED]
+        delivery.deliver(services, message.encode())
+        assert len(due(services)) == 1
+        services.queues.put(poison_queue(DELIVERIES_QUEUE), message.encode())
+        maintenance.sweep(services)
+        assert services.queues.depth(DELIVERIES_QUEUE) == 0
+
+    def test_what_lost_its_message_goes_on(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        send_all_but_the_last(services)
+        assert len(due(services)) == 1  # and nobody works on it
+        now = utc_now()
+        for hours in (23, 25, 26):
+            later = now + timedelta(hours=hours)
+            maintenance.remind_deliveries(services, "acme", later, float("inf"))
+        assert services.queues.depth(DELIVERIES_QUEUE) == 1
+        send(services)
+        assert log_of(services, webhook)[0].status == "delivered"
+
+    def test_a_reminder_of_what_waits_sends_nothing_twice(self, services: MemoryServices) -> None:
+        made(services)
+        cancelled(services)
+        later = utc_now() + timedelta(hours=25)
+        maintenance.remind_deliveries(services, "acme", later, float("inf"))
+        assert services.queues.depth(DELIVERIES_QUEUE) == 2
+        send(services)
+        assert len(services.sender.sent) == 1
 
 
 def _out_of_reach(*_: object, **__: object) -> None:
@@ -310,6 +375,25 @@ class TestFailing:
         warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
         assert [line for line in warned if "nothing but fail" in line and name in line]
 
+    def test_one_failure_of_long_ago_and_one_of_today_are_no_end(self, services: MemoryServices) -> None:
+        """Nothing was sent in between, so nobody was warned either."""
+        webhook, _ = made(services)
+        name = webhook.webhook_id
+        redelivery.example(services, "acme", name)
+        send(services, REFUSED)
+        stored = services.receivers.get("acme", name)
+        assert stored is not None
+        long_ago = utc_now() - timedelta(days=20)
+        services.receivers.save("acme", stored, stored.value.model_copy(update={"failing_since": long_ago}))
+        cancelled(services)
+        (message,) = due(services)
+        services.sender.answers = [REFUSED]
+        delivery.deliver(services, message.encode())
+        assert webhooks.find(services, "acme", name).enabled
+        assert receiver(services, name).warning == 50
+        send(services, REFUSED)
+        assert receiver(services, name) == Receiver(key=name)  # it had only failed for a moment
+
     def test_gone_disables_at_once(self, services: MemoryServices) -> None:
         webhook, _ = made(services)
         cancelled(services)
@@ -318,6 +402,19 @@ class TestFailing:
         assert webhooks.find(services, "acme", webhook.webhook_id).disabled_reason == "gone"
         assert [one.reason for one in log_of(services, webhook)] == ["gone", "webhook_disabled"]
         assert len(services.sender.sent) == 1
+
+    def test_also_when_that_cannot_be_written_at_first(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        (message,) = due(services)
+        save = services.subscriptions.save
+        services.subscriptions.save = _out_of_reach  # type: ignore[method-assign,assignment]
+        services.sender.answers = [Sent(410), Sent(410)]
+        with pytest.raises(StorageUnavailable):
+            delivery.deliver(services, message.encode())
+        services.subscriptions.save = save  # type: ignore[method-assign]
+        delivery.deliver(services, message.encode())
+        assert webhooks.find(services, "acme", webhook.webhook_id).disabled_reason == "gone"
 
     @pytest.mark.parametrize("answer", [Sent(410), REFUSED])
     def test_nobody_is_disabled_for_what_an_address_did_that_was_replaced_meanwhile(
@@ -338,6 +435,41 @@ class TestFailing:
             delivery.deliver(services, message.encode())
         assert webhooks.find(services, "acme", name).enabled
         assert receiver(services, name).failing_since != long_ago
+
+    def test_what_is_noted_while_it_is_being_enabled_comes_all_the_same(
+        self, services: MemoryServices
+    ) -> None:
+        """Whoever notes it saw the webhook disabled; whoever recovers does not see the note yet."""
+        webhook, _ = made(services)
+        name, start = webhook.webhook_id, utc_now()
+        webhooks.change(services, "acme", name, Wish(enabled=False))
+        add = services.deliveries.add
+
+        def overtaken(one: Delivery) -> Stored[Delivery]:
+            webhooks.change(services, "acme", name, Wish(enabled=True))
+            assert redelivery.recover(services, "acme", name, start).recovered == 0
+            return add(one)
+
+        services.deliveries.add = overtaken  # type: ignore[method-assign]
+        cancelled(services)
+        send(services)
+        assert [one.status for one in log_of(services, webhook)] == ["delivered"]
+
+    def test_nor_is_what_was_on_its_way_lost(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        name, start, save = webhook.webhook_id, utc_now(), services.deliveries.save
+        cancelled(services)
+        webhooks.change(services, "acme", name, Wish(enabled=False))
+
+        def overtaken(*arguments: Any) -> Stored[Delivery]:
+            services.deliveries.save = save  # type: ignore[method-assign]
+            webhooks.change(services, "acme", name, Wish(enabled=True))
+            assert redelivery.recover(services, "acme", name, start).recovered == 0
+            return save(*arguments)
+
+        services.deliveries.save = overtaken  # type: ignore[method-assign]
+        send(services)
+        assert [one.status for one in log_of(services, webhook)] == ["delivered"]
 
     def test_enabled_again_everything_comes_back(self, services: MemoryServices) -> None:
         webhook, _ = made(services, "task.*")
@@ -385,6 +517,42 @@ class TestAgain:
         with pytest.raises(StorageUnavailable):
             redelivery.redeliver(services, "acme", log_of(services, webhook)[0].delivery_id)
         services.deliveries.save = save  # type: ignore[method-assign]
+        send(services)
+        assert log_of(services, webhook)[0].status == "delivered"
+
+    def test_a_wish_in_the_middle_of_the_last_attempt_is_not_lost(self, services: MemoryServices) -> None:
+        """The message that it puts names the attempt that is under way."""
+        webhook, _ = made(services)
+        cancelled(services)
+        send_all_but_the_last(services)
+        (one,), post = log_of(services, webhook), services.sender.post
+        told = []
+
+        def overtaken(*arguments: Any, **named: Any) -> Sent:
+            services.sender.post = post  # type: ignore[method-assign]
+            told.append(redelivery.redeliver(services, "acme", one.delivery_id).status)
+            return REFUSED
+
+        services.sender.post = overtaken  # type: ignore[method-assign]
+        send(services, REFUSED)
+        (after,) = log_of(services, webhook)
+        assert told == ["pending"]
+        assert (after.status, after.made, after.before) == ("delivered", 6, 4)
+
+    def test_nor_when_that_attempt_ends_in_the_middle_of_the_wish(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        send_all_but_the_last(services)
+        (one,), save = log_of(services, webhook), services.deliveries.save
+
+        def overtaken(*arguments: Any) -> Stored[Delivery]:
+            services.deliveries.save = save  # type: ignore[method-assign]
+            services.sender.answers = [REFUSED]
+            delivery.deliver(services, due(services)[0].encode())
+            return save(*arguments)
+
+        services.deliveries.save = overtaken  # type: ignore[method-assign]
+        assert redelivery.redeliver(services, "acme", one.delivery_id).status == "pending"
         send(services)
         assert log_of(services, webhook)[0].status == "delivered"
 

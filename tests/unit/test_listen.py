@@ -73,7 +73,16 @@ def test_a_repetition_is_marked_and_garbage_harms_nothing(tmp_path: Path) -> Non
         assert [send(listener.url, "msg_1", SECRET) for _ in range(2)] == [204, 204]
         assert listener.printed("repeated").endswith("verified, repeated")
         deep = '{"type": [[1]], "data": {"task_id": %s}}' % ("[" * 900 + "]" * 900)
-        for text in ("", "[]", "nonsense", "[" * 200_000, deep, json.dumps({"type": "\x1b[31m" + 500 * "x"})):
+        half = json.dumps({"type": "\ud800"})  # of a pair of surrogates: no encoding has it
+        for text in (
+            "",
+            "[]",
+            "nonsense",
+            "[" * 200_000,
+            deep,
+            half,
+            json.dumps({"type": "\x1b[31m" + 500 * "x"}),
+        ):
             assert send(listener.url, "msg_2", FOREIGN, text=text) == 401
         assert send(listener.url, "msg_3", SECRET, text="[1]") == 204
         assert listener.printed("msg_3").split("  ")[1:] == ["-", "-", "-/-", "msg_3", "verified"]
