@@ -505,7 +505,7 @@ class Counting:
 
 
 @pytest.mark.parametrize("clients", [1, 7])
-def test_a_sweep_with_nothing_to_do_asks_six_things_of_each_client(clients: int) -> None:
+def test_a_sweep_with_nothing_to_do_asks_seven_things_of_each_client(clients: int) -> None:
     services = memory_services({"CLIENT_IDS": ",".join(f"client-{number}" for number in range(clients))})
     calls: Counter[str] = Counter()
     for name in ("tasks", "queues", "documents", "blobs", "dead_letters", "deliveries"):
@@ -517,6 +517,7 @@ def test_a_sweep_with_nothing_to_do_asks_six_things_of_each_client(clients: int)
         "due": clients,
         "expiring": clients,
         "expire": clients,
+        "overdue": clients,
         "depth": clients + deliveries,
         "count_open": clients,
         "to_clean": 1,
