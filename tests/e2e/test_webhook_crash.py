@@ -89,18 +89,18 @@ class Aftermath:
 def aftermath() -> Iterator[Aftermath]:
     settings = {
         "WEBHOOK_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
-        # What comes again comes when the hold is over, and need not be put off.
-        "WORKER_LEASE_SECONDS": str(HELD_SECONDS + 1),
         "WEBHOOK_RETRY_SECONDS": f"{HELD_SECONDS + 2},1,1",
     }
     clients = [case.client for case in (*CASES, ZOMBIE)]
     with Endpoint() as endpoint, post_office(*clients, **settings) as office:
         zombie = event(office, endpoint, ZOMBIE)
         stop = {"CRASH_SIGNAL": "SIGSTOP", "CRASH_AT": ZOMBIE.point, "CRASH_CLIENT": ZOMBIE.client}
+        stop |= lease(len(CASES) + 1)
         with office.worker("tests.e2e.crashing_worker", **stop) as sleeping:
             wait(lambda: psutil.Process(sleeping.pid).status(), lambda now: now == psutil.STATUS_STOPPED)
             held: set[str] = set()
-            events = {case.client: killed(office, endpoint, case, held) for case in CASES}
+            countdown = zip(range(len(CASES), 0, -1), CASES, strict=True)
+            events = {case.client: killed(office, endpoint, case, held, left) for left, case in countdown}
             with office.worker():
                 office.quiet()
             before = zombie.delivery, office.task(zombie.task), zombie.receiver
@@ -110,10 +110,17 @@ def aftermath() -> Iterator[Aftermath]:
         yield Aftermath(endpoint, {**events, ZOMBIE.client: zombie}, held, before)
 
 
-def killed(office: PostOffice, endpoint: Endpoint, case: Case, held: set[str]) -> Event:
+def lease(left: int) -> dict[str, str]:
+    """Of a worker's messages: they come again when the hold is over, and so need not be put off, and when all
+    have died: one that has to die may not take them up. `left`: how many have yet to."""
+    return {"WORKER_LEASE_SECONDS": str(HELD_SECONDS + 1 + 2 * left)}
+
+
+def killed(office: PostOffice, endpoint: Endpoint, case: Case, held: set[str], left: int) -> Event:
     found = event(office, endpoint, case)
     endpoint.first[f"/{case.client}"].append(Answer(case.first))
-    with office.worker("tests.e2e.crashing_worker", CRASH_AT=case.point, CRASH_CLIENT=case.client) as process:
+    crash = {"CRASH_AT": case.point, "CRASH_CLIENT": case.client}
+    with office.worker("tests.e2e.crashing_worker", **crash, **lease(left)) as process:
         assert process.wait(60) == -signal.SIGKILL
     if found.receiver.held(utc_now()):
         held.add(case.client)
