@@ -1,7 +1,7 @@
 """The socket between the host and its functions process: one JSON object a line, both ways.
 
 from the host                                        from the functions process
-{"start": {"http": bool}}                            {"functions": [{"name", "trigger"}], "asgi": bool}
+                                                     {"functions": [{"name", "trigger"}], "asgi": bool}
                                                      or {"error": "..."}: the app does not load
 {"id", "function", "kind": "queueTrigger",           {"id", "ok": true}
     "body", "metadata"}                              or {"id", "ok": false, "error": "..."}

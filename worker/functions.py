@@ -76,7 +76,9 @@ class Functions:
         listed = [{"name": function.name, "trigger": function.trigger} for function in app.functions]
         self._channel.send({"functions": listed, "asgi": app.asgi is not None})
         if app.asgi is not None and self._listener:
-            self._web = HttpServer(app.asgi, self._listener)  # which takes a while, and the host does too
+            self._web = HttpServer(app.asgi, self._listener)
+            self._serving = threading.Thread(target=self._serve, args=(self._web,))
+            self._serving.start()
         for line in self._channel.lines():
             self._take(line, functions)
         if not self._stopping:
@@ -90,9 +92,6 @@ class Functions:
             self._pool.submit(self._call, functions.get(line["function"]), line)
         elif "ping" in line:
             self._channel.send({"pong": line["ping"]})
-        elif "start" in line and line["start"]["http"] and self._web:
-            self._serving = threading.Thread(target=self._serve, args=(self._web,))
-            self._serving.start()
         elif "stop" in line:
             self._stopping = True
             if self._web:

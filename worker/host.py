@@ -51,8 +51,8 @@ _QUEUE_NAME = re.compile(r"^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$")
 
 
 class Host:
-    """Everything is made here and nothing started, so that a wrong set-up ends the worker before it takes a
-    message. Raises StartError and SettingsError."""
+    """Everything is made here and nothing started but the functions process, which may serve HTTP already: a
+    wrong set-up ends the worker before it takes a message. Raises StartError and SettingsError."""
 
     def __init__(
         self,
@@ -83,6 +83,7 @@ class Host:
             self._stopping,
         )
         importlib.import_module("azure.storage.queue")
+        functions.timeout = _seconds(host_json)
         self._app = functions.listing()
         self._listeners = self._all("queues", "queueTrigger", self._listener)
         self._check_clients()
@@ -96,7 +97,6 @@ class Host:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         log.info("%s", self._summary())
-        self._functions.start(_seconds(self._host_json), lambda: self._events.put(1))
         _started(self._leases.run)
         pollers = [_started(listener.run) for listener in self._listeners]
         timers = [_started(timer.run) for timer in self._timers]
@@ -112,6 +112,8 @@ class Host:
         and Python calls the handler here only once the wait has ended."""
         while True:
             self._pulse.turn()
+            if self._functions.http_ended.is_set():
+                return 1
             with suppress(queue.Empty):
                 return self._events.get(timeout=SIGNAL_SECONDS)
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -90,11 +90,7 @@ class FunctionsProcess:
         functions = tuple(Function(each["name"], each["trigger"]) for each in first["functions"])
         return Listing(functions, bool(first["asgi"]))
 
-    def start(self, *, http: bool) -> None:
-        with suppress(OSError):  # whoever reads the channel finds out
-            self._channel.send({"start": {"http": http}})
-
-    def read(self, http_ended: Callable[[], None]) -> int:
+    def read(self, http_ended: threading.Event) -> int:
         """Takes its answers until it ends; gives its exit status. What it was asked and did not answer has
         failed then, or was cut off."""
         for line in self._lines:
@@ -103,7 +99,7 @@ class FunctionsProcess:
             elif "pong" in line:
                 self.pongs = line["pong"]
             elif "http_ended" in line:
-                http_ended()
+                http_ended.set()
         # Whatever closed the channel: without it the process is of no use.
         self._settle_status()
         self._process.kill()

@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 
 from worker.channel import Line
 from worker.errors import AppError, CallFailed, NotBegun, StartError
@@ -47,12 +46,13 @@ class Supervisor:
         """Raises nothing: a port that is taken is `port_problem`."""
         self._options = options
         self.socket, self.port_problem = _bound(options)
-        self._timeout: float | None = None
+        self.timeout: float | None = None
+        """functionTimeout in seconds. Whoever reads host.json sets it before the first call."""
+        self.http_ended = threading.Event()
+        """A process has stopped serving HTTP without being told to."""
         self._process: FunctionsProcess | None = None
-        self._http_ended: Callable[[], None] = lambda: None
         self._listing: Listing | StartError | None = None
-        self._listed, self._go = threading.Event(), threading.Event()
-        self._up, self._stopping = threading.Event(), threading.Event()
+        self._listed, self._up, self._stopping = threading.Event(), threading.Event(), threading.Event()
         self._condemning = threading.Lock()
         self._pauses = Pauses()
 
@@ -67,12 +67,6 @@ class Supervisor:
         if isinstance(self._listing, StartError):
             raise self._listing
         return self._listing
-
-    def start(self, timeout: float | None, http_ended: Callable[[], None]) -> None:
-        """From here on functions may be called. `timeout`: functionTimeout in seconds. `http_ended` is called
-        if a process stops serving HTTP."""
-        self._timeout, self._http_ended = timeout, http_ended
-        self._go.set()
 
     def no_http(self) -> None:
         """The app has none."""
@@ -106,7 +100,7 @@ class Supervisor:
         while True:
             process = self._current()
             try:
-                return process.call(line, self._timeout)
+                return process.call(line, self.timeout)
             except NotBegun:
                 process.ended.wait()
             except TimeoutError:
@@ -123,7 +117,6 @@ class Supervisor:
     def finish(self, seconds: float) -> None:
         """Ends the process. What still runs after this time is cut off."""
         self._stopping.set()
-        self._go.set()
         if self._process:
             self._process.finish(seconds)
 
@@ -158,11 +151,9 @@ class Supervisor:
                 self._stopping.wait(self._pauses.after_death(time.monotonic()))
                 continue
             self._listed.set()
-            self._go.wait()
-            process.start(http=self.socket is not None)
             log.info("Functions process %d is up", process.pid)
             self._up.set()
-            status = process.read(self._http_ended)
+            status = process.read(self.http_ended)
             self._up.clear()
             if not process.condemned and not self._stopping.is_set():
                 pause = self._pauses.after_death(time.monotonic())
