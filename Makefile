@@ -31,7 +31,7 @@ up: $(RUN_STAMP) $(NODE_STAMP) ## the local stack and the app in the foreground,
 	@$(BIN)/python -m local up
 
 test: $(DEV_STAMP) $(NODE_STAMP) ## the tests, against real local services
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(DEV_STAMP) $(NODE_STAMP) ## ten minutes of work, kills and outages, then the accounts (SOAK_SECONDS for another time)
 	@$(BIN)/python -m tests.soak
