@@ -27,7 +27,10 @@ from shared.telemetry import ids_of
 log = logging.getLogger(__name__)
 LONGEST_SPREAD = 10.0
 """Times WEBHOOK_COOLDOWN_SECONDS: over so long, at most, they spread who come back to a receiver that was
-busy or left alone. Ten thousand of them must not stand in the way of everybody else's deliveries."""
+left alone. Ten thousand of them must not stand in the way of everybody else's deliveries."""
+LONGEST_TURN = 3.0
+"""The same for one that was busy. It may be healthy, and held by a worker that died: then nobody should wait
+much longer than that hold lasts."""
 FIRST_SPREAD = 0.3
 """The same for the first time that somebody comes back to a receiver that was left alone."""
 THROTTLED = frozenset({429, 503})
@@ -88,8 +91,8 @@ def remind(services: Services, client_id: str, delivery_id: str, now: datetime) 
 def _put_off(services: Services, message: DeliveryMessage, seconds: float) -> None:
     """Comes back when the receiver has cooled down, at a chance time that is spread wider with every time."""
     cooldown = services.settings.webhook_cooldown_seconds
-    spread = (cooldown * FIRST_SPREAD if seconds else 1.0) * 2.0**message.deferred
-    spread = min(spread, cooldown * LONGEST_SPREAD)
+    first, longest = (cooldown * FIRST_SPREAD, LONGEST_SPREAD) if seconds else (1.0, LONGEST_TURN)
+    spread = min(first * 2.0**message.deferred, cooldown * longest)
     delay = seconds + _chance() * spread
     later = message.model_copy(update={"deferred": min(message.deferred + 1, 10)})
     services.queues.put(DELIVERIES_QUEUE, later.encode(), delay=max(delay, 1.0))

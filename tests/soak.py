@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -398,13 +399,29 @@ def soak(seconds: float, *, rough: bool, seed: int | None = None) -> dict[str, o
         one = Soak(Path(directory), rough=rough, seed=seed)
         with one.running():
             clients = one.run(seconds)
-            settled = one.settled()
+            try:
+                settled = one.settled()
+            except AssertionError as error:
+                raise AssertionError(f"{error}, logs in {kept(Path(directory), one, clients)}") from None
             found = accounts(one, clients, settled)
             one.stop_app()
             files, processes = one.left_over()
             found["must be 0"] |= {"temporary files": len(files), "processes left": len(processes)}  # type: ignore[operator]
             found["seed"] = seed
+            if bad(found):
+                found["logs"] = kept(Path(directory), one, clients)
             return found
+
+
+def kept(directory: Path, soak: Soak, clients: list[Client]) -> str:
+    """A folder that outlives the run: the logs, and the tasks that ended otherwise than they should."""
+    folder = Path(tempfile.mkdtemp(prefix="soak-logs-"))
+    for log in directory.glob("*.log"):
+        shutil.copy(log, folder)
+    wished = {task: how for client in clients for task, how in client.wishes.tasks.items()}
+    wrong = [task for task in soak.tasks() if task.status not in wished.get(task.task_id, "").split("|")]
+    (folder / "tasks.jsonl").write_text("".join(f"{task.model_dump_json()}\n" for task in wrong))
+    return str(folder)
 
 
 def memory(ingestions: int = 200, first: int = 20) -> dict[str, object]:

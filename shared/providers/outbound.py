@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import httpcore
 
+from shared.deliveries import FailureKind
 from shared.errors import InvalidPayload
 from shared.ports import Sent
 from shared.providers.addresses import Address, is_public
@@ -31,10 +32,6 @@ from shared.providers.receiver_url import ReceiverUrl, receiver_url
 from shared.providers.retry_after import retry_after
 
 log = logging.getLogger(__name__)
-
-Failure = Literal[
-    "dns_error", "connection_refused", "tls_error", "timeout", "blocked_address", "connection_error"
-]
 
 MAX_RESPONSE: Final = 64 * 1024
 MAX_CONNECTIONS: Final = 8
@@ -137,7 +134,7 @@ def _beginning(response: httpcore.Response) -> bytes:
 
 
 class _Failed(Exception):
-    def __init__(self, kind: Failure) -> None:
+    def __init__(self, kind: FailureKind) -> None:
         super().__init__(kind)
         self.kind = kind
 
@@ -159,7 +156,7 @@ class _Deadline:
             raise _Failed("timeout")
         return left
 
-    def blames(self, failure: Failure) -> Failure:
+    def blames(self, failure: FailureKind) -> FailureKind:
         """Why an operation failed: by itself, or because the watchdog cut the connection."""
         return failure if self.remaining else "timeout"
 
@@ -219,7 +216,7 @@ class _Pinned(httpcore.NetworkBackend):
 
     def _first(self, addresses: list[Address], port: int) -> httpcore.NetworkStream:
         """The first address that answers; of several, none may use up the time of the others."""
-        failure: Failure = "connection_error"
+        failure: FailureKind = "connection_error"
         for rest, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             try:
                 connection = socket.create_connection((str(address), port), self._deadline.left() / rest)
@@ -285,7 +282,7 @@ class _Stream(httpcore.NetworkStream):
             secured = ssl_context.wrap_socket(self._connection, server_hostname=server_hostname)
             return _Stream(secured, self._deadline)
         except (TimeoutError, _Failed):
-            failure: Failure = "timeout"
+            failure: FailureKind = "timeout"
         except (OSError, ValueError):
             failure = self._deadline.blames("tls_error")
         self.close()

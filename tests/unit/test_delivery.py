@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -335,6 +336,17 @@ class TestReceivers:
         gate.release(services, "acme", held, lambda fared: fared)
         held = gate.take(services, "acme", webhook.webhook_id)
         assert held.value.held(utc_now())
+
+    def test_who_finds_it_busy_comes_back_in_minutes_however_often(self, services: MemoryServices) -> None:
+        webhook, _ = made(services)
+        cancelled(services)
+        gate.take(services, "acme", webhook.webhook_id)
+        (message,) = due(services)
+        for _ in range(20):
+            delivery.deliver(services, message.model_copy(update={"deferred": 10}).encode())
+        latest = time.monotonic() + 3 * services.settings.webhook_cooldown_seconds
+        lying = services.queues._queues[DELIVERIES_QUEUE]
+        assert len(lying) == 20 and all(one.visible_at <= latest for one in lying)
 
     def test_a_hold_of_a_worker_that_died_ends(self, services: MemoryServices) -> None:
         held = gate.take(services, "acme", "wh-1")
