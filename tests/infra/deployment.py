@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import reduce
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -472,6 +473,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "uniqueString": lambda _, *parts: _hash(13, *parts),
     "uri": lambda _, base, path: base.rstrip("/") + "/" + path.lstrip("/"),
     "utcNow": _now,
+    "cidrSubnet": lambda _, whole, size, number: str(
+        list(ip_network(whole).subnets(new_prefix=size))[number]
+    ),
 }
 _PUBLIC_CLOUD = {
     "name": "AzureCloud",
