@@ -56,6 +56,9 @@ def smoke(
             show_default=False,
         ),
     ] = None,
+    expect: Annotated[
+        str, typer.Option(metavar="TEXT", help="Wait until the version that answers has this in it.")
+    ] = "",
     timeout: Annotated[
         int, typer.Option(min=1, max=7200, help="Seconds after which it has failed.")
     ] = TIMEOUT_SECONDS,
@@ -70,7 +73,7 @@ def smoke(
     settings = config(context)
     settings.url, settings.key = url or settings.url, key or settings.key
     try:
-        steps = _tried(settings, timeout)
+        steps = _tried(settings, timeout, expect)
     except Failure as error:
         note(str(error))
         raise typer.Exit(1) from None
@@ -82,9 +85,9 @@ def smoke(
         raise typer.Exit(1)
 
 
-def _tried(settings: Config, timeout: float) -> list[Step]:
+def _tried(settings: Config, timeout: float, expect: str) -> list[Step]:
     with settings.api() as api:
-        return Smoke(api, Uploads(api, Journals.of(settings.environ)), timeout).run()
+        return Smoke(api, Uploads(api, Journals.of(settings.environ)), timeout, expect).run()
 
 
 def _print(steps: list[Step], as_json: bool) -> None:
@@ -100,8 +103,9 @@ def _print(steps: list[Step], as_json: bool) -> None:
 class Smoke:
     """One pass through the service with one document."""
 
-    def __init__(self, api: Api, uploads: Uploads, seconds: float) -> None:
+    def __init__(self, api: Api, uploads: Uploads, seconds: float, expect: str = "") -> None:
         self._api = api
+        self._expect = expect
         self._uploads = uploads
         self._seconds = seconds
         self._until = time.monotonic() + seconds
@@ -135,9 +139,15 @@ class Smoke:
     # --- steps -------------------------------------------------------------------------------------------
 
     def _health(self) -> str:
-        """An app that was just deployed may be starting, so this one has all the time there is."""
-        answer = self._patiently(self._api.health, self._until)
-        return f"version {answer['version']}"
+        """An app that was just deployed may be starting, or the one before it still there, so this step has
+        all the time there is."""
+        while True:
+            version = str(self._patiently(self._api.health, self._until)["version"])
+            if self._expect in version:
+                return f"version {version}"
+            if time.monotonic() > self._until:
+                raise Broken(f"Version {version} answers, and not {self._expect}.")
+            time.sleep(PAUSE_SECONDS)
 
     def _ready(self) -> str:
         while True:

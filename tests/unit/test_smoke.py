@@ -176,6 +176,17 @@ def test_an_app_that_starts_is_waited_for(run: Run, service: Deployment) -> None
     assert [route for route, _, _ in service.requests].count("POST /api/search") == 2
 
 
+def test_the_version_before_is_not_taken_for_the_new_one(run: Run, service: Deployment) -> None:
+    old, new = ((200, {"status": "ok", "version": f"0.1.0+{commit}"}) for commit in ("aaaa", "bbbb"))
+    service.on("GET /api/health", old, old, new)
+    ran = run("--expect", "bbbb")
+    assert ran.exit_code == 0 and "0.1.0+bbbb" in ran.stdout
+    service.on("GET /api/health", old)
+    ran = run("--expect", "bbbb", "--timeout", "1")
+    assert ran.exit_code == 1
+    assert ran.stderr.splitlines()[-1] == "health failed: Version 0.1.0+aaaa answers, and not bbbb."
+
+
 def test_what_is_not_ready_in_time_is_named(run: Run, service: Deployment) -> None:
     checks = {"storage": "ok", "index": "The index is out of reach."}
     service.on("GET /api/health/ready", (503, {"status": "unavailable", "checks": checks}))
