@@ -59,6 +59,7 @@ GOES = (
     "api/app.py",
     "handlers/ingestion.py",
     "shared/assets/cl100k_base.tiktoken",
+    "shared/build.txt",
     "shared/providers/local.py",
     # Packages have folders of every name.
     f"{PACKAGES}/supabase/client.py",
