@@ -13,8 +13,8 @@ from tests.infra.docmill import ACCOUNT, APP, CLIENTS, GIVEN, MAIN, OPENAI, ROOT
 
 PLATFORM = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "the host and Microsoft's exporter take the identity by it",
-    "AzureFunctionsJobHost__extensions__queues__batchSize": "the host: replaces the value in host.json",
-    "AzureFunctionsJobHost__extensions__queues__newBatchThreshold": "the host: replaces the value in host.json",
+    "AzureFunctionsJobHost__extensions__queues__batchSize": "the host, instead of host.json",
+    "AzureFunctionsJobHost__extensions__queues__newBatchThreshold": "the host, instead of host.json",
     "PYTHON_THREADPOOL_THREAD_COUNT": "the host's Python worker",
 }
 """Settings that shared/settings.py does not know, and who reads them."""
@@ -82,23 +82,16 @@ def test_models_are_those_of_openai_or_of_the_account() -> None:
 
 
 def test_references_lead_to_secrets_that_the_vault_has() -> None:
-    settings = settings_of(deployed())
-    found = {
-        name: re.fullmatch(
-            r"@Microsoft\.KeyVault\(SecretUri=vault\.properties\.vaultUrisecrets/([a-z-]+)\)", value
-        )
-        for name, value in settings.items()
-        if value.startswith("@")
-    }
-    assert {name: match and match[1] for name, match in found.items()} == {
+    form = re.compile(r"@Microsoft\.KeyVault\(SecretUri=vault\.properties\.vaultUrisecrets/([a-z-]+)\)")
+    references = {name: value for name, value in settings_of(deployed()).items() if value.startswith("@")}
+    assert {name: form.sub(r"\1", value) for name, value in references.items()} == {
         "SUPABASE_KEY": "supabase-key",
         "OPENAI_API_KEY": "openai-api-key",
         "SECRETS_KEY": "secrets-key",
     }
     app = deployed().one(APP)
-    assert [app.properties["keyVaultReferenceIdentity"]] == list(
-        app.body["identity"]["userAssignedIdentities"]
-    )
+    (identity,) = app.body["identity"]["userAssignedIdentities"]
+    assert app.properties["keyVaultReferenceIdentity"] == identity
 
 
 def test_defaults_of_the_app_and_of_the_template_agree() -> None:
@@ -148,10 +141,8 @@ def test_the_app_runs_on_flex_consumption(made: Deployment) -> None:
     assert config["runtime"] == {"name": "python", "version": "3.12"}
     storage = config["deployment"]["storage"]
     assert storage["value"] == "storage.properties.primaryEndpoints.blobreleases"
-    assert (
-        storage["authentication"]["userAssignedIdentityResourceId"]
-        == app.properties["keyVaultReferenceIdentity"]
-    )
+    (identity,) = app.body["identity"]["userAssignedIdentities"]
+    assert storage["authentication"]["userAssignedIdentityResourceId"] == identity
 
 
 def test_instances_are_kept_ready_by_group_and_function() -> None:
