@@ -98,11 +98,11 @@ def test_defaults_of_the_app_and_of_the_template_agree() -> None:
     parameters = read(MAIN).parameters
     for parameter, field in (
         ("resultDays", "result_ttl_days"),
-        ("chatModel", "openai_chat_model"),
         ("embeddingModel", "openai_embedding_model"),
     ):
         default = parameters[parameter].default
         assert default is not None and default.value == Settings.model_fields[field].default
+    assert app_settings(deployed()).openai_chat_model == Settings.model_fields["openai_chat_model"].default
     queues = json.loads((ROOT / "host.json").read_text())["extensions"]["queues"]
     assert value_of("queueBatch") == queues["batchSize"]
     assert value_of("queueThreshold") == queues["newBatchThreshold"]
