@@ -103,6 +103,9 @@ param httpAlwaysReady int = 0
 @minValue(0)
 param tasksAlwaysReady int = 0
 
+@description('More settings of docs/configuration.md, as NAME=value, separated by semicolons. No secrets: they can be read here.')
+param moreSettings string = ''
+
 @description('Days for which a result can be fetched.')
 @minValue(1)
 param resultDays int = 30
@@ -311,6 +314,7 @@ module app 'modules/app.bicep' = {
     httpAlwaysReady: httpAlwaysReady
     tasksAlwaysReady: tasksAlwaysReady
     resultDays: resultDays
+    moreSettings: moreSettings
     supabaseUrl: supabaseUrl
     azureOpenAiEndpoint: useAzureOpenAi ? openAi!.outputs.endpoint : ''
     chatModel: chat

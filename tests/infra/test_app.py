@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from typing import Any
+
+import pytest
 
 from shared.settings import Settings, environment_names, read_settings
 from tests.infra.bicep import read
@@ -129,6 +132,25 @@ def test_tasks_may_run_elsewhere() -> None:
     assert app_settings(found).triggers == ()
     scale = found.one(APP).properties["functionAppConfig"]["scaleAndConcurrency"]
     assert scale["alwaysReady"] == []
+
+
+def test_more_settings_go_before_those_of_the_template() -> None:
+    more = "OCR_LANGUAGE=de; WEBHOOK_RETRY_SECONDS = 5,60 ;CONVERSION_MEMORY_MB=512;DOCLING_SERVE_URL=https://d/?a=b;"
+    settings = app_settings(deployed(moreSettings=more))
+    assert settings.ocr_language == "de" and settings.conversion_memory_mb == 512
+    assert settings.webhook_retry_seconds == (5, 60)
+    assert settings.docling_serve_url == "https://d/?a=b"
+
+
+def test_telemetry_goes_by_the_identity(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "APPLICATIONINSIGHTS_AUTHENTICATION_STRING"
+    assert settings_of(made)[name] == "ClientId=identity.properties.clientId;Authorization=AAD"
+    monkeypatch.setenv(name, settings_of(made)[name])
+    from azure.identity import ManagedIdentityCredential
+    from azure.monitor.opentelemetry.exporter.export._base import _get_authentication_credential
+
+    with closing(_get_authentication_credential()) as credential:
+        assert isinstance(credential, ManagedIdentityCredential)
 
 
 def test_the_app_runs_on_flex_consumption(made: Deployment) -> None:

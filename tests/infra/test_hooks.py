@@ -65,6 +65,8 @@ def test_azure_openai_stands_for_a_key() -> None:
     [
         ({"DOCMILL_CLIENT_IDS": "ok-one,Not Legal"}, "'Not Legal' is not a client id"),
         ({"DOCMILL_CLIENT_IDS": " , "}, "names nobody"),
+        ({"DOCMILL_SETTINGS": "LOG_LEVEL=DEBUG;OCR_LANGUAGE"}, "'OCR_LANGUAGE' is not NAME=value"),
+        ({"DOCMILL_SETTINGS": "DOCLING_SERVE_API_KEY=hunter2"}, "DOCLING_SERVE_API_KEY is a secret"),
         ({"SECRETS_KEY": "short"}, "SECRETS_KEY is not a key"),
         ({"SUPABASE_URL": "project.supabase.co"}, "SUPABASE_URL is not set"),
     ],

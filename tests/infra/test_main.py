@@ -46,6 +46,12 @@ def test_a_template_parses(path: Path) -> None:
     assert read(path).errors == []
 
 
+@pytest.mark.parametrize("path", templates_below(INFRA), ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_declared_for_nothing(path: Path) -> None:
+    template = read(path)
+    assert set(template.parameters) | set(template.variables) <= template.names
+
+
 def test_a_role_is_given_for_each_thing_that_the_app_does() -> None:
     found = deployed(useAzureOpenAi=True)
     account = found.one(ACCOUNT).id
