@@ -115,6 +115,8 @@ param resultDays int = 30
 @maxValue(365)
 param undeleteDays int = 7
 
+@description('Redundancy of the storage account.')
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_RAGRS', 'Standard_GZRS', 'Standard_RAGZRS'])
 param storageSku string = 'Standard_LRS'
 
 @minValue(30)

@@ -44,9 +44,9 @@ def _more_settings(environ: Mapping[str, str]) -> Iterator[str]:
     for setting in filter(None, map(str.strip, environ.get("DOCMILL_SETTINGS", "").split(";"))):
         name, equals, value = (part.strip() for part in setting.partition("="))
         if not equals or not re.fullmatch(r"[A-Za-z]\w*", name):
-            yield f"DOCMILL_SETTINGS: {setting[:20]!r} is not NAME=value. Several are separated by semicolons."
+            yield f"DOCMILL_SETTINGS: {setting[:20]!r} is not NAME=value; semicolons separate several."
         elif name.upper().endswith("_KEY") and not value.startswith("@Microsoft.KeyVault("):
-            yield f"DOCMILL_SETTINGS: {name} is a secret: give @Microsoft.KeyVault(SecretUri=https://...) of it."
+            yield f"DOCMILL_SETTINGS: {name} is a secret: give @Microsoft.KeyVault(SecretUri=...) of it."
 
 
 def _missing_secrets(environ: Mapping[str, str]) -> Iterator[str]:
