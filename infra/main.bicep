@@ -78,7 +78,7 @@ param uploadOrigins string = ''
 param memory int = 2048
 
 @description('Instances at most, for HTTP, for the deliveries and for each client\'s tasks each.')
-@minValue(1)
+@minValue(40)
 @maxValue(1000)
 param maximumInstances int = 40
 

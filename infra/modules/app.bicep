@@ -29,7 +29,7 @@ param tasksElsewhere bool
 param memory int
 
 @description('Instances at most, of HTTP, of each client\'s queue and of the deliveries each.')
-@minValue(1)
+@minValue(40)
 @maxValue(1000)
 param maximumInstances int
 
