@@ -17,17 +17,17 @@ _WORDS = {"title", "description", "default", "format"}
 
 
 def message_schema() -> dict[str, Any]:
-    """In the words of JSON Schema that Logic Apps' documentation uses: `type` may be a list, and no `anyOf`."""
+    """In the words of JSON Schema that the documentation of Logic Apps uses: lists of types, and no `anyOf`."""
     made = _plain(TaskMessage.model_json_schema())
     return {"type": made["type"], "properties": made["properties"], "required": made["required"]}
 
 
 def _plain(schema: dict[str, Any]) -> dict[str, Any]:
-    plain = {name: value for name, value in schema.items() if name not in _WORDS}
-    if "anyOf" in plain:
-        known, null = plain.pop("anyOf")
+    if "anyOf" in schema:
+        known, null = schema["anyOf"]
         assert null == {"type": "null"}
-        plain = {**_plain(known), "type": [known["type"], "null"]}
+        schema = {**known, "type": [known["type"], "null"]}
+    plain = {name: value for name, value in schema.items() if name not in _WORDS}
     if "const" in plain:
         plain["enum"] = [plain.pop("const")]
     if "pattern" in plain:
