@@ -87,30 +87,30 @@ var filledIn = {
   }
 }
 
-resource account 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageAccountName
 }
 
-resource queues 'Microsoft.Storage/storageAccounts/queueServices@2024-01-01' existing = {
+resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' existing = {
   parent: account
   name: 'default'
 }
 
-resource tasksQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' existing = {
+resource tasksQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = {
   parent: queues
   name: '${client}-tasks'
 }
 
-resource poisonQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2024-01-01' existing = {
+resource poisonQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = {
   parent: queues
   name: '${client}-tasks-poison'
 }
 
-resource workerIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' existing = {
+resource workerIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
   name: workerIdentityName
 }
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' existing = {
   name: workspaceName
 }
 

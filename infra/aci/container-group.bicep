@@ -40,11 +40,11 @@ resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' existing =
   name: 'docmill${suffix}'
 }
 
-resource workerIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' existing = {
+resource workerIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
   name: 'id-docmill-worker-${suffix}'
 }
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' existing = {
   name: 'log-aci-${suffix}'
 }
 

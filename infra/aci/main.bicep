@@ -113,11 +113,11 @@ var plain = union(worker.settings, settings, {
   SUPABASE_URL: supabaseUrl
 })
 
-resource account 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageAccountName
 }
 
-resource openAi 'Microsoft.CognitiveServices/accounts@2024-10-01' existing = {
+resource openAi 'Microsoft.CognitiveServices/accounts@2025-06-01' existing = {
   name: empty(openAiAccountName) ? 'none' : openAiAccountName
 }
 
@@ -138,7 +138,7 @@ resource madeVault 'Microsoft.KeyVault/vaults@2024-11-01' = if (makesVault) {
   location: location
   tags: tags
   properties: {
-    tenantId: subscription().tenantId
+    tenantId: tenant().tenantId
     sku: { family: 'A', name: 'standard' }
     enableRbacAuthorization: true
   }
@@ -164,7 +164,7 @@ resource secretsSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (make
 
 // A workspace of its own: Container Instances knows no other way to it than its key, which that of the function
 // app does not take.
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
   name: 'log-aci-${suffix}'
   location: location
   tags: tags
@@ -174,7 +174,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
   }
 }
 
-resource workerIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+resource workerIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: 'id-docmill-worker-${suffix}'
   location: location
   tags: tags
@@ -285,8 +285,8 @@ module cleanup 'cleanup.bicep' = {
   }
 }
 
-output ACR_NAME string = registry.name
-output ACR_LOGIN_SERVER string = registry.properties.loginServer
-output ACI_IDENTITY_NAME string = workerIdentity.name
-output ACI_KEY_VAULT_NAME string = vaultName
-output ACI_WORKSPACE_NAME string = workspace.name
+output registryName string = registry.name
+output loginServer string = registry.properties.loginServer
+output identityName string = workerIdentity.name
+output vaultName string = vaultName
+output workspaceName string = workspace.name

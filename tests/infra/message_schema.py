@@ -17,7 +17,7 @@ _WORDS = {"title", "description", "default", "format"}
 
 
 def message_schema() -> dict[str, Any]:
-    """In the words of JSON Schema that the documentation of Logic Apps uses: lists of types, and no `anyOf`."""
+    """In the words of JSON Schema that the documentation of Logic Apps uses: lists of types, no `anyOf`."""
     made = _plain(TaskMessage.model_json_schema())
     return {"type": made["type"], "properties": made["properties"], "required": made["required"]}
 

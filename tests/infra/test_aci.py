@@ -203,6 +203,59 @@ def test_every_alert_tells_the_action_group(deployment: Deployment) -> None:
     assert [one["emailAddress"] for one in receivers["emailReceivers"]] == ["ops@example.com"]
 
 
+# The words about them
+
+README = (ACI / "README.md").read_text()
+
+
+def rows(heading: str) -> list[list[str]]:
+    part = re.split(r"(?m)^## ", README.split(f"\n## {heading}\n")[1])[0]
+    lines = [line for line in part.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_every_file_is_named() -> None:
+    told = {
+        name for row in rows("What is here") for name in re.findall(r"`([a-z.-]+\.(?:bicep|json))`", row[0])
+    }
+    assert told == {path.name for path in ACI.iterdir()} - {"README.md"}
+
+
+def test_every_parameter_is_told_with_its_default() -> None:
+    parameters = read(ACI / "main.bicep").parameters
+    told: dict[str, str] = {}
+    for names, default, _ in rows("Parameters"):
+        found = re.findall(r"`(\w+)`", names)
+        defaults = default.replace("`", "").split(", ")
+        told |= dict(zip(found, defaults * len(found) if len(defaults) == 1 else defaults, strict=False))
+    words = {"needed": None, "''": "", "false": False}
+    assert list(told) == list(parameters)
+    for name, default in told.items():
+        expression = parameters[name].default
+        if default in {"all three", "none", "the resource group's"}:
+            assert expression is not None and expression.kind != "literal", name
+            continue
+        wanted = words[default] if default in words else int(default) if default.isdigit() else default
+        assert (expression.value if expression else None) == wanted, name
+
+
+def test_every_role_is_told() -> None:
+    table = README.split("| who | may | on |")[1].split("\n\n")[0]
+    short = {name: name.removeprefix("Storage ") for name in ROLES.values()}
+    missing = [name for name in ROLES.values() if name not in table and short[name] not in table]
+    assert not missing
+
+
+def test_the_arithmetic_of_the_costs_is_right() -> None:
+    """Every `a x b = c` in the text, to the figures that it gives."""
+    sums = re.findall(r"((?:[\d.,]+ x )+\(?[\d.]+(?: \+ [\d.]+ x [\d.]+\))?) = ([\d.,]+)", README)
+    assert len(sums) >= 4
+    for left, right in sums:
+        value = eval(left.replace(",", "").replace(" x ", "*"))
+        figures = len(right.replace(",", "").rstrip(".").partition(".")[2])
+        assert round(value, figures) == pytest.approx(float(right.replace(",", "").rstrip("."))), left
+
+
 # The container group
 
 
