@@ -27,6 +27,7 @@ from shared.settings import environment_names, read_settings
 from tests.infra.bicep import read, templates_below
 from tests.infra.deployment import Deployment, Resource, Runtime, deploy
 from tests.infra.message_schema import FILE, message_schema, text
+from tests.infra.published import unknown
 from tests.infra.workflow import every
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,32 @@ def test_every_template_parses() -> None:
     templates = templates_below(ACI)
     assert len(templates) == 5
     assert [error for one in templates for error in read(one).errors] == []
+
+
+def test_every_property_is_one_that_azure_has(deployment: Deployment) -> None:
+    """The published members of Container Instances are of an older version, without references to secrets.
+    Those of connections are not published."""
+    by_hand = deploy(read(ACI / "container-group.bicep"), taskData="{}", client="acme", **GIVEN)
+    found = {problem for one in (*deployment.resources, *by_hand.resources) for problem in unknown(one)}
+    group = "Microsoft.ContainerInstance/containerGroups.properties"
+    assert found == {
+        "Microsoft.Web/connections is not in resource_types.json",
+        f"{group}.secretReferences is unknown",
+        f"{group}.containers.properties.environmentVariables.secureValueReference is unknown",
+    }
+
+
+def test_keys_are_asked_for_where_there_is_no_other_way() -> None:
+    """The workspace's, which Container Instances write their logs by."""
+    asked = {
+        path.name: {name for name in read(path).calls if name.startswith("list")}
+        for path in templates_below(ACI)
+    }
+    assert {path for path, names in asked.items() if names} == {"client.bicep", "container-group.bicep"}
+    for path in ("client.bicep", "container-group.bicep"):
+        assert (ACI / path).read_text().count("listKeys()") == (ACI / path).read_text().count(
+            "workspace.listKeys().primarySharedKey"
+        )
 
 
 def test_each_client_has_a_starter_and_there_is_one_cleanup(deployment: Deployment) -> None:
@@ -237,6 +264,14 @@ def test_every_parameter_is_told_with_its_default() -> None:
             continue
         wanted = words[default] if default in words else int(default) if default.isdigit() else default
         assert (expression.value if expression else None) == wanted, name
+
+
+def test_values_of_azd_are_those_that_it_has() -> None:
+    named = set(re.findall(r"\b(?:AZURE|DOCMILL)_[A-Z_]+\b", README))
+    known = set(re.findall(r"\$\{(\w+)", (ROOT / "infra" / "main.parameters.json").read_text()))
+    known |= set(read(ROOT / "infra" / "main.bicep").outputs)
+    assert named <= known
+    assert "DOCMILL_TASKS_ELSEWHERE" in named
 
 
 def test_every_role_is_told() -> None:
