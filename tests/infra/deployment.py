@@ -383,6 +383,10 @@ def _formatted(_: Any, form: str, *parts: Any) -> str:
     return form
 
 
+def _subnet(whole: str, size: int, number: int) -> str:
+    return str(list(ip_network(whole).subnets(new_prefix=size))[number])
+
+
 def _now(_: Any, form: str = "yyyyMMddTHHmmssZ") -> str:
     names = (("yyyy", "%Y"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("mm", "%M"), ("ss", "%S"))
     return NOW.strftime(reduce(lambda text, pair: text.replace(*pair), names, form))
@@ -419,6 +423,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "any": lambda _, value: value,
     "array": lambda _, value: value if isinstance(value, list) else [value],
     "base64": lambda _, text: base64.b64encode(text.encode()).decode(),
+    "cidrSubnet": lambda _, whole, size, number: _subnet(whole, size, number),
     "bool": lambda _, value: str(value).lower() == "true" or value == 1,
     "concat": lambda _, *parts: reduce(lambda a, b: a + b, parts),
     "contains": lambda _, whole, part: part in whole,
@@ -473,9 +478,6 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "uniqueString": lambda _, *parts: _hash(13, *parts),
     "uri": lambda _, base, path: base.rstrip("/") + "/" + path.lstrip("/"),
     "utcNow": _now,
-    "cidrSubnet": lambda _, whole, size, number: str(
-        list(ip_network(whole).subnets(new_prefix=size))[number]
-    ),
 }
 _PUBLIC_CLOUD = {
     "name": "AzureCloud",
