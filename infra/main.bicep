@@ -17,14 +17,16 @@ param principalId string = ''
 @description('Client ids, separated by commas.')
 param clientIds string = 'default'
 
-@description('The same as a list. Each client gets its queues.')
-param clients array = filter(map(split(clientIds, ','), id => trim(id)), id => !empty(id))
+@description('The same as a list, which goes before it. Each client gets its queues.')
+param clients array = []
 
 @description('Something else runs the tasks, such as the containers of infra/aci: the app only takes them in.')
 param tasksElsewhere bool = false
 
+// With a default, though nothing works without it: azd would ask for it at every command, also for
+// `azd env refresh` in a pipeline, where nobody answers. The hook preprovision insists on it.
 @description('Address of the Supabase project.')
-param supabaseUrl string
+param supabaseUrl string = ''
 
 @description('Its secret key. Empty: the one in the Key Vault stays.')
 @secure()
@@ -147,6 +149,7 @@ var tags = { 'azd-env-name': environmentName }
 var releasesContainer = 'releases'
 var chat = empty(chatModel) ? (useAzureOpenAi ? 'gpt-5.4-mini' : 'gpt-4.1-mini') : chatModel
 var budgetSince = empty(budgetStart) ? now : budgetStart
+var served = empty(clients) ? filter(map(split(clientIds, ','), id => trim(id)), id => !empty(id)) : clients
 
 resource group 'Microsoft.Resources/resourceGroups@2024-11-01' = {
   name: 'rg-${environmentName}'
@@ -186,13 +189,13 @@ module storage 'modules/storage.bicep' = {
     location: location
     tags: tags
     sku: storageSku
-    clients: clients
+    clients: served
     releasesContainer: releasesContainer
     resultDays: resultDays
     undeleteDays: undeleteDays
     private: useVnet
-    allowedAddresses: empty(allowedAddresses) ? [] : map(split(allowedAddresses, ','), address => trim(address))
-    uploadOrigins: empty(uploadOrigins) ? [] : map(split(uploadOrigins, ','), origin => trim(origin))
+    allowedAddresses: filter(map(split(allowedAddresses, ','), one => trim(one)), one => !empty(one))
+    uploadOrigins: filter(map(split(uploadOrigins, ','), one => trim(one)), one => !empty(one))
     principalId: identity.outputs.principalId
     operatorId: principalId
   }
@@ -241,14 +244,15 @@ module network 'modules/network.bicep' = if (useVnet) {
   }
 }
 
+// What is asked of the network is asked only if there is one: Azure may look for it although nothing is made here.
 module endpoints 'modules/endpoints.bicep' = if (useVnet) {
   name: 'endpoints'
   scope: group
   params: {
     location: location
     tags: tags
-    networkId: network!.outputs.id
-    subnetId: network!.outputs.endpointsSubnetId
+    networkId: useVnet ? network!.outputs.id : ''
+    subnetId: useVnet ? network!.outputs.endpointsSubnetId : ''
     targets: concat(
       [
         {
@@ -306,7 +310,7 @@ module app 'modules/app.bicep' = {
     componentName: monitoring.outputs.componentName
     vaultUri: vault.outputs.uri
     subnetId: useVnet ? network!.outputs.appSubnetId : ''
-    clients: clients
+    clients: served
     tasksElsewhere: tasksElsewhere
     memory: memory
     maximumInstances: maximumInstances
@@ -350,7 +354,7 @@ module budget 'modules/budget.bicep' = if (monthlyBudget > 0) {
   }
 }
 
-// azd keeps these as values of its environment. No secret is among them, and no connection string.
+// azd keeps these as values of its environment, until `azd down`. No secret is among them, and no connection string.
 output AZURE_LOCATION string = location
 output AZURE_TENANT_ID string = tenant().tenantId
 output AZURE_RESOURCE_GROUP string = group.name
@@ -361,6 +365,43 @@ output AZURE_IDENTITY_CLIENT_ID string = identity.outputs.clientId
 output APPLICATIONINSIGHTS_NAME string = monitoring.outputs.componentName
 output AZURE_OPENAI_ENDPOINT string = useAzureOpenAi ? openAi!.outputs.endpoint : ''
 output DOCMILL_URL string = app.outputs.url
-output DOCMILL_CLIENT_IDS string = join(clients, ',')
+output DOCMILL_CLIENT_IDS string = join(served, ',')
 output DOCMILL_OUTBOUND_ADDRESS string = useVnet ? network!.outputs.outboundAddress : ''
 output DOCMILL_BUDGET_START string = monthlyBudget > 0 ? budgetSince : budgetStart
+
+// What was given, under the names by which main.parameters.json asks for it, all as texts. Where azd does not know
+// it, on another machine or in a pipeline, `azd env refresh` brings it back and the hook preprovision takes it:
+// else the next deployment would have the defaults again, an open network instead of a private one among them.
+output DOCMILL_DEPLOYED_WITH object = {
+  DOCMILL_TASKS_ELSEWHERE: toLower(string(tasksElsewhere))
+  SUPABASE_URL: supabaseUrl
+  DOCMILL_USE_AZURE_OPENAI: toLower(string(useAzureOpenAi))
+  DOCMILL_OPENAI_LOCATION: openAiLocation
+  DOCMILL_OPENAI_SKU: openAiSku
+  OPENAI_CHAT_MODEL: chatModel
+  DOCMILL_CHAT_MODEL_VERSION: chatModelVersion
+  DOCMILL_CHAT_CAPACITY: string(chatCapacity)
+  OPENAI_EMBEDDING_MODEL: embeddingModel
+  DOCMILL_EMBEDDING_MODEL_VERSION: embeddingModelVersion
+  DOCMILL_EMBEDDING_CAPACITY: string(embeddingCapacity)
+  DOCMILL_USE_VNET: toLower(string(useVnet))
+  DOCMILL_VNET_ADDRESS_PREFIX: vnetAddressPrefix
+  DOCMILL_ALLOWED_ADDRESSES: allowedAddresses
+  DOCMILL_UPLOAD_ORIGINS: uploadOrigins
+  DOCMILL_MEMORY_MB: string(memory)
+  DOCMILL_MAX_INSTANCES: string(maximumInstances)
+  DOCMILL_HTTP_CONCURRENCY: string(httpConcurrency)
+  DOCMILL_QUEUE_BATCH: string(queueBatch)
+  DOCMILL_QUEUE_THRESHOLD: string(queueThreshold)
+  DOCMILL_HTTP_ALWAYS_READY: string(httpAlwaysReady)
+  DOCMILL_TASKS_ALWAYS_READY: string(tasksAlwaysReady)
+  DOCMILL_SETTINGS: moreSettings
+  RESULT_TTL_DAYS: string(resultDays)
+  DOCMILL_UNDELETE_DAYS: string(undeleteDays)
+  DOCMILL_STORAGE_SKU: storageSku
+  DOCMILL_LOG_RETENTION_DAYS: string(logRetentionDays)
+  DOCMILL_LOG_DAILY_GB: string(logDailyGigabytes)
+  DOCMILL_ALERT_EMAIL: alertEmail
+  DOCMILL_AVAILABILITY_TEST: toLower(string(availabilityTest))
+  DOCMILL_MONTHLY_BUDGET: string(monthlyBudget)
+}

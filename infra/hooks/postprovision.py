@@ -216,8 +216,8 @@ def main() -> int:
     if not (os.environ.get("SUPABASE_DB_URL") or wants_keys(os.environ)):
         run(os.environ)
         return 0
-    # Whoever deploys is signed in as a developer, also on a machine that has an identity of its own.
-    environ = {"AZURE_TOKEN_CREDENTIALS": "dev", **os.environ, OWN: "1"}
+    # azd's own account, which has the roles: the Azure CLI may be signed in as somebody else.
+    environ = {"AZURE_TOKEN_CREDENTIALS": "AzureDeveloperCliCredential", **os.environ, OWN: "1"}
     return subprocess.run([str(interpreter()), __file__], env=environ, check=False).returncode
 
 

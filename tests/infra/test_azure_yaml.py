@@ -20,8 +20,8 @@ PARAMETERS: dict[str, str] = {
     name: given["value"]
     for name, given in json.loads((INFRA / "main.parameters.json").read_text())["parameters"].items()
 }
-ASKED = {"environmentName", "location", "supabaseUrl"}
-"""What azd asks for when it is not set."""
+ASKED = {"environmentName", "location"}
+"""What azd asks for when it is not set. Nothing else may be: `azd env refresh` in a pipeline asks nobody."""
 INSIDE = {"clients", "now"}
 """Parameters that azd does not give: they follow from others."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import stat
@@ -25,7 +26,7 @@ from shared.storage.supabase import SCHEMA_VERSION
 from shared.tasks import utc_now
 from tests.conftest import SupabaseService
 from tests.identity import Account
-from tests.infra.docmill import ROOT
+from tests.infra.docmill import ROOT, deployed
 
 GOOD = {
     "SUPABASE_URL": "https://project.supabase.co",
@@ -68,6 +69,12 @@ def test_azure_openai_stands_for_a_key() -> None:
         ({"DOCMILL_SETTINGS": "LOG_LEVEL=DEBUG;OCR_LANGUAGE"}, "'OCR_LANGUAGE' is not NAME=value"),
         ({"DOCMILL_SETTINGS": "DOCLING_SERVE_API_KEY=hunter2"}, "DOCLING_SERVE_API_KEY is a secret"),
         ({"SECRETS_KEY": "short"}, "SECRETS_KEY is not a key"),
+        ({"DOCMILL_SETTINGS": "AzureWebJobsStorage=x"}, "set by the template"),
+        ({"DOCMILL_SETTINGS": "client_ids=acme"}, "DOCMILL_CLIENT_IDS"),
+        ({"DOCMILL_SETTINGS": "FUNCTIONS_WORKER_RUNTIME=python"}, "not for this plan"),
+        ({"DOCMILL_SETTINGS": 'LOG_LEVEL="DEBUG"'}, "quotation mark"),
+        ({"DOCMILL_USE_VNET": "yes"}, "neither true nor false"),
+        ({"DOCMILL_MEMORY_MB": "4 GB"}, "no whole number"),
         ({"SUPABASE_URL": "project.supabase.co"}, "SUPABASE_URL is not set"),
     ],
 )
@@ -76,15 +83,57 @@ def test_what_cannot_be_right_is_said_before_anything_is_made(changed: dict[str,
     assert problem in found
 
 
+def test_secrets_of_the_app_are_known_by_their_names() -> None:
+    for field, names in settings.environment_names().items():
+        secret = "SecretStr" in str(settings.Settings.model_fields[field].annotation)
+        for name in names:
+            ours = name.upper().partition("__")[0] in preprovision.OURS
+            assert ours or bool(preprovision.SECRET.search(name)) == secret, name
+
+
+def test_the_template_has_no_setting_that_is_not_for_its_plan() -> None:
+    (settings_of_the_app,) = deployed().of("Microsoft.Web/sites/config")
+    assert not {name.upper() for name in settings_of_the_app.properties} & preprovision.NOT_ON_FLEX
+
+
+REMEMBERED = {
+    "SUPABASE_URL": GOOD["SUPABASE_URL"],
+    "DOCMILL_USE_VNET": "true",
+    "DOCMILL_ALERT_EMAIL": "operator@example.com",
+    "DOCMILL_MEMORY_MB": "2048",
+    "DOCMILL_OPENAI_LOCATION": "",
+    "OF_A_LATER_RELEASE": "1",
+}
+
+
+def test_what_the_last_deployment_was_given_is_taken_where_nobody_has_set_it(azd: Path) -> None:
+    given = {"DOCMILL_DEPLOYED_WITH": json.dumps(REMEMBERED), "AZURE_KEY_VAULT_NAME": "kv-docmill"}
+    wanted = {"SUPABASE_URL": GOOD["SUPABASE_URL"], "DOCMILL_USE_VNET": "true"}
+    assert preprovision.remembered({**given, "DOCMILL_ALERT_EMAIL": ""}) == wanted
+    assert preprovision.remembered({}) == {}
+    done = hook(
+        "preprovision", **given, DOCMILL_ALERT_EMAIL="", PATH=f"{azd}{os.pathsep}{os.environ['PATH']}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (azd / "told").read_text().splitlines() == [
+        f"env set {name} {value}" for name, value in wanted.items()
+    ]
+
+
 def test_a_client_id_is_one_for_the_hook_as_for_the_app() -> None:
     assert preprovision.CLIENT_ID.pattern == settings.CLIENT_ID.pattern
 
 
 @pytest.fixture
 def azd(tmp_path: Path) -> Path:
-    """An azd that keeps what it was told, in `kept`."""
+    """An azd that keeps the file that it was told of, in `kept`, and other commands, in `told`."""
     program = tmp_path / "azd"
-    program.write_text(f'#!/bin/sh\n[ "$1 $2 $3" = "env set --file" ] && cp "$4" {tmp_path}/kept\n')
+    program.write_text(f"""#!/bin/sh
+case "$1 $2 $3" in
+"env set --file") cp "$4" {tmp_path}/kept ;;
+*) echo "$*" >> {tmp_path}/told ;;
+esac
+""")
     program.chmod(0o755)
     return tmp_path
 

@@ -16,11 +16,14 @@ from tests.infra.docmill import (
     ACCOUNT,
     APP,
     CLIENTS,
+    GIVEN,
     INFRA,
+    MAIN,
     OPENAI,
     ROOT,
     SECRETS,
     VAULT,
+    WIDE,
     deployed,
     last_names,
 )
@@ -137,6 +140,7 @@ def test_everything_is_encrypted_on_its_way_and_nothing_is_public(made: Deployme
     assert app["siteConfig"]["minTlsVersion"] == "1.2"
 
 
+
 def test_queues_tables_and_the_container_are_those_of_the_code(made: Deployment) -> None:
     queues = all_queues(CLIENTS)
     assert last_names(made, "queueServices/queues") == {*queues, *map(poison_queue, queues)}
@@ -185,6 +189,7 @@ OUTPUTS = {
     "AZURE_OPENAI_ENDPOINT",
     "DOCMILL_URL",
     "DOCMILL_CLIENT_IDS",
+    "DOCMILL_DEPLOYED_WITH",
     "DOCMILL_OUTBOUND_ADDRESS",
     "DOCMILL_BUDGET_START",
 }
@@ -196,3 +201,28 @@ def test_outputs_are_what_azd_and_the_hooks_read() -> None:
     assert found.outputs["DOCMILL_CLIENT_IDS"] == "acme,globex"
     assert found.outputs["DOCMILL_URL"] == "https://app.properties.defaultHostName"
     assert found.outputs["AZURE_OPENAI_ENDPOINT"] == found.outputs["DOCMILL_OUTBOUND_ADDRESS"] == ""
+
+
+ELSEWHERE = {
+    "AZURE_ENV_NAME",
+    "AZURE_LOCATION",
+    "AZURE_PRINCIPAL_ID",
+    "DOCMILL_BUDGET_START",
+    "DOCMILL_CLIENT_IDS",
+}
+"""What azd knows of itself, or is an output of its own."""
+
+
+def test_a_deployment_remembers_what_it_was_given_but_for_secrets() -> None:
+    names = {
+        parameter: re.findall(r"\$\{(\w+)", given["value"])[0]
+        for parameter, given in json.loads((INFRA / "main.parameters.json").read_text())["parameters"].items()
+    }
+    secret = {names[parameter.name] for parameter in read(MAIN).parameters.values() if parameter.secure}
+    kept = deployed(**WIDE).outputs["DOCMILL_DEPLOYED_WITH"]
+    assert set(kept) == set(names.values()) - secret - ELSEWHERE
+    given = {names[parameter]: value for parameter, value in {**GIVEN, **WIDE}.items()}
+    for name in set(kept) & set(given):
+        text = given[name]
+        assert kept[name] == (str(text).lower() if isinstance(text, bool) else str(text))
+    assert all(isinstance(value, str) for value in kept.values())
