@@ -194,5 +194,16 @@ resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
   properties: union(platformSettings, appSettings, modelSettings, triggerSettings, more)
 }
 
+// Deployments come with a token of Entra ID. The user names and passwords that an app has beside it are off.
+resource passwords 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = [
+  for way in ['ftp', 'scm']: {
+    parent: app
+    name: way
+    properties: {
+      allow: false
+    }
+  }
+]
+
 output name string = app.name
 output url string = 'https://${app.properties.defaultHostName}'

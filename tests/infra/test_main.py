@@ -41,6 +41,7 @@ MODELS = "5e0bd9bd-7b93-4f28-af87-19fc36ad61bd"
 """Azure's built-in roles, from its list of them: Storage Blob Data Owner and Contributor, Storage Queue Data
 Contributor, Storage Table Data Contributor, Monitoring Metrics Publisher, Key Vault Secrets User, Cognitive
 Services OpenAI User."""
+PASSWORDS = "basicPublishingCredentialsPolicies"
 SECRETIVE = re.compile("key|secret|connection|password|token", re.IGNORECASE)
 
 
@@ -138,7 +139,10 @@ def test_everything_is_encrypted_on_its_way_and_nothing_is_public(made: Deployme
     app = made.one(APP).properties
     assert app["httpsOnly"] is True
     assert app["siteConfig"]["minTlsVersion"] == "1.2"
-
+    assert {one.name.rpartition("/")[2]: one.properties for one in made.of(f"{APP}/{PASSWORDS}")} == {
+        "ftp": {"allow": False},
+        "scm": {"allow": False},
+    }
 
 
 def test_queues_tables_and_the_container_are_those_of_the_code(made: Deployment) -> None:
