@@ -15,7 +15,6 @@ param maxMinutes int
 
 param actionGroupId string
 
-var containerInstancesContributor = '5d977122-f97e-4b4d-a52f-6b43003ddb4d'
 var filledIn = { triggers: { Every_few_minutes: { recurrence: { interval: everyMinutes } } } }
 
 resource cleanup 'Microsoft.Logic/workflows@2019-05-01' = {
@@ -34,12 +33,10 @@ resource cleanup 'Microsoft.Logic/workflows@2019-05-01' = {
   }
 }
 
-resource removesGroups 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(resourceGroup().id, cleanup.id, containerInstancesContributor)
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', containerInstancesContributor)
+module rights 'cleanup-rights.bicep' = {
+  name: 'docmill-rights-cleanup'
+  params: {
     principalId: cleanup.identity.principalId
-    principalType: 'ServicePrincipal'
   }
 }
 

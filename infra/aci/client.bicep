@@ -35,12 +35,6 @@ param secretReferences array
 param secretEnvironment array
 
 var worker = loadJsonContent('worker.json')
-var roles = {
-  containerInstancesContributor: '5d977122-f97e-4b4d-a52f-6b43003ddb4d'
-  managedIdentityOperator: 'f1a07417-d97a-45cb-824c-7a7467783830'
-  queueMessageProcessor: '8a0f0c08-91a1-4084-bc3d-661d67233fed'
-  queueMessageSender: 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a'
-}
 
 // Expressions of the Logic App stand in it: what begins with @ is evaluated in each run.
 var group = {
@@ -87,25 +81,6 @@ var filledIn = {
   }
 }
 
-resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
-  name: storageAccountName
-}
-
-resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' existing = {
-  parent: account
-  name: 'default'
-}
-
-resource tasksQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = {
-  parent: queues
-  name: '${client}-tasks'
-}
-
-resource poisonQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = {
-  parent: queues
-  name: '${client}-tasks-poison'
-}
-
 resource workerIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
   name: workerIdentityName
 }
@@ -150,8 +125,8 @@ resource starter 'Microsoft.Logic/workflows@2019-05-01' = {
         }
       }
       account: { value: storageAccountName }
-      queue: { value: tasksQueue.name }
-      poisonQueue: { value: poisonQueue.name }
+      queue: { value: '${client}-tasks' }
+      poisonQueue: { value: '${client}-tasks-poison' }
       groups: { value: '${resourceGroup().id}/providers/Microsoft.ContainerInstance/containerGroups' }
       maxDeliveries: { value: maxDeliveries }
       workspaceKey: { value: workspace.listKeys().primarySharedKey }
@@ -159,44 +134,13 @@ resource starter 'Microsoft.Logic/workflows@2019-05-01' = {
   }
 }
 
-// It takes and deletes messages of this queue, and nothing else of the account.
-resource takesMessages 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(tasksQueue.id, starter.id, roles.queueMessageProcessor)
-  scope: tasksQueue
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.queueMessageProcessor)
+module rights 'starter-rights.bicep' = {
+  name: 'docmill-rights-start-${client}'
+  params: {
     principalId: starter.identity.principalId
-    principalType: 'ServicePrincipal'
-  }
-}
-
-resource setsMessagesAside 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(poisonQueue.id, starter.id, roles.queueMessageSender)
-  scope: poisonQueue
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.queueMessageSender)
-    principalId: starter.identity.principalId
-    principalType: 'ServicePrincipal'
-  }
-}
-
-// A group that is not made yet has no scope of its own, so this one is the resource group.
-resource startsGroups 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(resourceGroup().id, starter.id, roles.containerInstancesContributor)
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.containerInstancesContributor)
-    principalId: starter.identity.principalId
-    principalType: 'ServicePrincipal'
-  }
-}
-
-resource givesIdentity 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(workerIdentity.id, starter.id, roles.managedIdentityOperator)
-  scope: workerIdentity
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.managedIdentityOperator)
-    principalId: starter.identity.principalId
-    principalType: 'ServicePrincipal'
+    client: client
+    storageAccountName: storageAccountName
+    workerIdentityName: workerIdentity.name
   }
 }
 

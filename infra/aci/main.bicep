@@ -96,34 +96,13 @@ var makesVault = empty(keyVaultName)
 var vaultName = makesVault ? 'kv-aci-${suffix}' : keyVaultName
 var vaultAddress = 'https://${vaultName}${environment().suffixes.keyvaultDns}'
 var worker = loadJsonContent('worker.json')
-var roles = {
-  acrPull: '7f951dda-4ed3-4680-a7ca-43fe172d538d'
-  acrPush: '8311e382-0749-4cb8-b61a-304f252e45ec'
-  blobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
-  keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
-  openAiUser: '5e0bd9bd-7b93-4f28-af87-19fc36ad61bd'
-  queueDataContributor: '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
-  tableDataContributor: '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
-}
-var onAccount = [roles.blobDataContributor, roles.queueDataContributor, roles.tableDataContributor]
+var acrPush = '8311e382-0749-4cb8-b61a-304f252e45ec'
 var plain = union(worker.settings, settings, {
   AzureWebJobsStorage__accountName: storageAccountName
   AzureWebJobsStorage__credential: 'managedidentity'
   AzureWebJobsStorage__clientId: workerIdentity.properties.clientId
   SUPABASE_URL: supabaseUrl
 })
-
-resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
-  name: storageAccountName
-}
-
-resource openAi 'Microsoft.CognitiveServices/accounts@2025-06-01' existing = {
-  name: empty(openAiAccountName) ? 'none' : openAiAccountName
-}
-
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
-  name: vaultName
-}
 
 resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' = {
   name: 'docmill${suffix}'
@@ -141,6 +120,7 @@ resource madeVault 'Microsoft.KeyVault/vaults@2024-11-01' = if (makesVault) {
     tenantId: tenant().tenantId
     sku: { family: 'A', name: 'standard' }
     enableRbacAuthorization: true
+    softDeleteRetentionInDays: 7
   }
 }
 
@@ -193,55 +173,26 @@ resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = {
   }
 }
 
-resource workerPulls 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(registry.id, workerIdentity.id, roles.acrPull)
-  scope: registry
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.acrPull)
-    principalId: workerIdentity.properties.principalId
-    principalType: 'ServicePrincipal'
-  }
-}
-
 resource pipelinePushes 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(pushPrincipalId)) {
-  name: guid(registry.id, pushPrincipalId, roles.acrPush)
+  name: guid(registry.id, pushPrincipalId, acrPush)
   scope: registry
   properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.acrPush)
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', acrPush)
     principalId: pushPrincipalId
     principalType: 'ServicePrincipal'
   }
 }
 
-resource workerReadsSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(vault.id, workerIdentity.id, roles.keyVaultSecretsUser)
-  scope: vault
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultSecretsUser)
+module workerRights 'worker-rights.bicep' = {
+  name: 'docmill-aci-worker-rights'
+  params: {
     principalId: workerIdentity.properties.principalId
-    principalType: 'ServicePrincipal'
+    registryName: registry.name
+    vaultName: vaultName
+    storageAccountName: storageAccountName
+    openAiAccountName: openAiAccountName
   }
   dependsOn: [madeVault]
-}
-
-resource workerUsesStorage 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in onAccount: {
-  name: guid(account.id, workerIdentity.id, role)
-  scope: account
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role)
-    principalId: workerIdentity.properties.principalId
-    principalType: 'ServicePrincipal'
-  }
-}]
-
-resource workerUsesOpenAi 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(openAiAccountName)) {
-  name: guid(openAi.id, workerIdentity.id, roles.openAiUser)
-  scope: openAi
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.openAiUser)
-    principalId: workerIdentity.properties.principalId
-    principalType: 'ServicePrincipal'
-  }
 }
 
 module starters 'client.bicep' = [for client in clients: {

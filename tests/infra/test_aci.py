@@ -90,7 +90,7 @@ def rights(deployment: Deployment) -> Counter[tuple[str, str, str]]:
 
 def test_every_template_parses() -> None:
     templates = templates_below(ACI)
-    assert len(templates) == 5
+    assert len(templates) == 8
     assert [error for one in templates for error in read(one).errors] == []
 
 
@@ -165,9 +165,24 @@ def test_what_is_asked_for_gets_its_role_too() -> None:
     )
 
 
-def test_names_of_assignments_are_their_own(deployment: Deployment) -> None:
-    names = [one.name for one in deployment.of("Microsoft.Authorization/roleAssignments")]
+def test_names_of_assignments_are_their_own() -> None:
+    """Of one client: here the Logic Apps of all have the same words for their principals."""
+    names = [one.name for one in made(clients=["acme"]).of("Microsoft.Authorization/roleAssignments")]
     assert len(names) == len(set(names))
+
+
+def test_names_of_assignments_are_made_from_who_has_them() -> None:
+    """Azure changes no assignment: a Logic App that was deleted and is made again would get none."""
+    for path in templates_below(ACI):
+        for one in read(path).resources.values():
+            if one.type == "Microsoft.Authorization/roleAssignments":
+                body = one.body.parts[1] if one.body.kind in {"for", "if"} else one.body
+                members = {key.value: value for key, value in body.parts}
+                (given,) = [
+                    part for part in members["name"].parts if part.kind == "name" and "rincipal" in part.value
+                ]
+                properties = {key.value: value for key, value in members["properties"].parts}
+                assert properties["principalId"].value == given.value, f"{path}: {one.symbol}"
 
 
 def test_a_vault_that_is_there_is_used() -> None:
