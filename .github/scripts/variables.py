@@ -1,7 +1,7 @@
 """Hands the variables of a GitHub environment to azd: those that infra/main.parameters.json asks for.
 
-A pipeline starts with an empty environment of azd. What is not set here has the template's own default, so
-what was set by `azd env set` on somebody's machine has to be a variable too. VARIABLES: all of them, as JSON.
+A pipeline starts with an empty environment of azd. What is no variable is as it was at the last deployment,
+by `azd env refresh` and infra/hooks/preprovision.py. VARIABLES: all of them, as JSON.
 """
 
 from __future__ import annotations
