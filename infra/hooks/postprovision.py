@@ -1,4 +1,5 @@
-"""After azd has made everything: the schema in Supabase, and a first API key for each client that has none.
+"""After azd has made everything: the schema in Supabase, a first API key for each client that has none, and
+whether the app gets its secrets.
 
 Started by azd with any Python, it makes a virtual environment of its own and goes on there. A failure ends it
 with one paragraph that says what to do; azd stops then, and `azd hooks run postprovision` tries again.
@@ -170,6 +171,24 @@ def run(environ: Mapping[str, str]) -> None:
         first_keys(core, ROOT / ".azure" / environ["AZURE_ENV_NAME"], environ["DOCMILL_URL"])
     finally:
         core.close()
+    look_for_secrets(environ)
+
+
+def look_for_secrets(environ: Mapping[str, str]) -> None:
+    """Raises Failed for one that the vault does not have."""
+    from azure.identity import DefaultAzureCredential
+
+    from infra.hooks.references import SecretMissing, await_secrets, client_of
+
+    group = (
+        f"/subscriptions/{environ['AZURE_SUBSCRIPTION_ID']}/resourceGroups/{environ['AZURE_RESOURCE_GROUP']}"
+    )
+    site = f"{group}/providers/Microsoft.Web/sites/{environ['AZURE_FUNCTION_APP_NAME']}"
+    with DefaultAzureCredential() as credential, client_of(credential) as client:
+        try:
+            await_secrets(client, site)
+        except SecretMissing as missing:
+            raise Failed(str(missing)) from None
 
 
 def interpreter() -> Path:

@@ -11,13 +11,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
+from typing import Any
 
 import psycopg
 import pytest
+from azure.core import PipelineClient
 
-from infra.hooks import postprovision, preprovision
+from infra.hooks import postprovision, preprovision, references
 from shared import settings
 from shared.core import Core
 from shared.keys import Authenticator, create_key
@@ -290,6 +293,88 @@ def test_storage_that_refuses_is_a_failure_that_says_what_to_do(
     words = postprovision.advice_on({**DEPLOYED, "DOCMILL_USE_VNET": private})
     with pytest.raises(postprovision.Failed, match=advice):
         postprovision.await_storage(by_identity, words, patience=0, pause=0.1, say=lambda _: None)
+
+
+# --- after: the secrets of the app -------------------------------------------------------------------------
+
+SITE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Web/sites/app"
+
+
+class Management:
+    """Azure's interface, as far as it tells of references to the vault: its answers, one after another."""
+
+    def __init__(self, *states: dict[str, str] | int) -> None:
+        self.states = list(states)
+        self.asked: list[str] = []
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                owner.asked.append(f"POST {self.path}")
+                self._answer(202, b"")
+
+            def do_GET(self) -> None:
+                owner.asked.append(f"GET {self.path}")
+                state = owner.states.pop(0)
+                if isinstance(state, int):
+                    self._answer(state, b"{}")
+                    return
+                value = [{"name": name, "properties": {"status": one}} for name, one in state.items()]
+                self._answer(200, json.dumps({"value": value}).encode())
+
+            def _answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def look(self, patience: float = 60) -> list[str]:
+        said: list[str] = []
+        with PipelineClient(f"http://127.0.0.1:{self.server.server_port}", policies=[]) as client:
+            thread = Thread(target=self.server.serve_forever, args=(0.01,))
+            thread.start()
+            try:
+                references.await_secrets(client, SITE, patience=patience, pause=0.01, say=said.append)
+            finally:
+                self.server.shutdown()
+                self.server.server_close()
+                thread.join()
+        return said
+
+
+def test_a_role_for_the_vault_is_waited_for_and_azure_told_to_look_again() -> None:
+    denied = {"SUPABASE_KEY": "AccessToKeyVaultDenied", "SECRETS_KEY": "Resolved"}
+    azure = Management(denied, denied, {**denied, "SUPABASE_KEY": "Resolved"})
+    waiting, end = azure.look()
+    assert "ten minutes" in waiting and end == "Secrets: the app gets them."
+    path = f"{SITE}/config/configreferences/appsettings"
+    assert azure.asked[:2] == [
+        f"POST {path}/refresh?api-version=2022-03-01",
+        f"GET {path}?api-version=2022-03-01",
+    ]
+    assert len(azure.asked) == 6
+
+
+def test_a_secret_that_the_vault_does_not_have_is_named() -> None:
+    with pytest.raises(references.SecretMissing, match="nothing for OPENAI_API_KEY, SECRETS_KEY"):
+        Management({"SECRETS_KEY": "SecretNotFound", "OPENAI_API_KEY": "SecretNotFound"}).look()
+
+
+def test_a_role_that_does_not_come_is_told() -> None:
+    (*_, end) = Management({"SUPABASE_KEY": "UnauthorizedClient"}).look(patience=-1)
+    assert "may not read SUPABASE_KEY yet" in end and "azd hooks run postprovision" in end
+
+
+@pytest.mark.parametrize("answer", [404, 500, {"SUPABASE_KEY": "Initialized"}])
+def test_what_azure_does_not_say_stops_nobody(answer: Any) -> None:
+    (said,) = Management(answer).look()
+    assert said.startswith("Secrets: ")
 
 
 # --- after: as a program -----------------------------------------------------------------------------------
