@@ -149,7 +149,8 @@ def is_true(environ: Mapping[str, str], name: str, default: str = "false") -> bo
 
 
 def wants_keys(environ: Mapping[str, str]) -> bool:
-    return is_true(environ, "DOCMILL_FIRST_KEYS", "true") and not is_true(environ, "CI")
+    in_pipeline = is_true(environ, "CI") or bool(environ.get("TF_BUILD"))
+    return is_true(environ, "DOCMILL_FIRST_KEYS", "true") and not in_pipeline
 
 
 def run(environ: Mapping[str, str]) -> None:

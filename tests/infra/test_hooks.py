@@ -380,8 +380,9 @@ def test_what_azure_does_not_say_stops_nobody(answer: Any) -> None:
 # --- after: as a program -----------------------------------------------------------------------------------
 
 
-def test_a_pipeline_makes_no_key() -> None:
-    done = hook("postprovision", **DEPLOYED, CI="true")
+@pytest.mark.parametrize("pipeline", [{"CI": "true"}, {"TF_BUILD": "True"}])
+def test_a_pipeline_makes_no_key(pipeline: dict[str, str]) -> None:
+    done = hook("postprovision", **DEPLOYED, **pipeline)
     assert done.returncode == 0, done.stderr
     assert "No API key is made" in done.stdout and "SUPABASE_DB_URL is not set" in done.stdout
 
