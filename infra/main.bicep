@@ -47,9 +47,11 @@ param openAiLocation string = ''
 @allowed(['GlobalStandard', 'DataZoneStandard', 'Standard'])
 param openAiSku string = 'GlobalStandard'
 
-@description('Model for summaries.')
-param chatModel string = 'gpt-4.1-mini'
-param chatModelVersion string = '2025-04-14'
+@description('Model for summaries. Empty: gpt-4.1-mini of OpenAI, gpt-5.4-mini of Azure OpenAI, which takes no new deployments of the older one.')
+param chatModel string = ''
+
+@description('Its version, for Azure OpenAI.')
+param chatModelVersion string = '2026-03-17'
 
 @description('Thousands of tokens a minute.')
 param chatCapacity int = 100
@@ -76,7 +78,7 @@ param uploadOrigins string = ''
 param memory int = 2048
 
 @description('Instances at most, for HTTP, for the deliveries and for each client\'s tasks each.')
-@minValue(1)
+@minValue(40)
 @maxValue(1000)
 param maximumInstances int = 40
 
@@ -101,6 +103,9 @@ param httpAlwaysReady int = 0
 @minValue(0)
 param tasksAlwaysReady int = 0
 
+@description('More settings of docs/configuration.md, as NAME=value, separated by semicolons. No secrets: they can be read here.')
+param moreSettings string = ''
+
 @description('Days for which a result can be fetched.')
 @minValue(1)
 param resultDays int = 30
@@ -110,6 +115,8 @@ param resultDays int = 30
 @maxValue(365)
 param undeleteDays int = 7
 
+@description('Redundancy of the storage account.')
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_RAGRS', 'Standard_GZRS', 'Standard_RAGZRS'])
 param storageSku string = 'Standard_LRS'
 
 @minValue(30)
@@ -138,6 +145,7 @@ param now string = utcNow('yyyy-MM-01')
 var token = toLower(uniqueString(subscription().id, environmentName, location))
 var tags = { 'azd-env-name': environmentName }
 var releasesContainer = 'releases'
+var chat = empty(chatModel) ? (useAzureOpenAi ? 'gpt-5.4-mini' : 'gpt-4.1-mini') : chatModel
 var budgetSince = empty(budgetStart) ? now : budgetStart
 
 resource group 'Microsoft.Resources/resourceGroups@2024-11-01' = {
@@ -216,7 +224,7 @@ module openAi 'modules/openai.bicep' = if (useAzureOpenAi) {
     principalId: identity.outputs.principalId
     sku: openAiSku
     models: [
-      { name: chatModel, version: chatModelVersion, capacity: chatCapacity }
+      { name: chat, version: chatModelVersion, capacity: chatCapacity }
       { name: embeddingModel, version: embeddingModelVersion, capacity: embeddingCapacity }
     ]
   }
@@ -308,9 +316,10 @@ module app 'modules/app.bicep' = {
     httpAlwaysReady: httpAlwaysReady
     tasksAlwaysReady: tasksAlwaysReady
     resultDays: resultDays
+    moreSettings: moreSettings
     supabaseUrl: supabaseUrl
     azureOpenAiEndpoint: useAzureOpenAi ? openAi!.outputs.endpoint : ''
-    chatModel: chatModel
+    chatModel: chat
     embeddingModel: embeddingModel
   }
 }
@@ -354,4 +363,4 @@ output AZURE_OPENAI_ENDPOINT string = useAzureOpenAi ? openAi!.outputs.endpoint 
 output DOCMILL_URL string = app.outputs.url
 output DOCMILL_CLIENT_IDS string = join(clients, ',')
 output DOCMILL_OUTBOUND_ADDRESS string = useVnet ? network!.outputs.outboundAddress : ''
-output DOCMILL_BUDGET_START string = budgetSince
+output DOCMILL_BUDGET_START string = monthlyBudget > 0 ? budgetSince : budgetStart

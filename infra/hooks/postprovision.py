@@ -7,6 +7,7 @@ with one paragraph that says what to do; azd stops then, and `azd hooks run post
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import subprocess
 import sys
@@ -31,13 +32,12 @@ PAUSE_SECONDS = 15.0
 NO_ROLE = {"AuthorizationPermissionMismatch", "InsufficientAccountPermissions"}
 
 PRIVATE = """\
-Storage is behind private endpoints, and this machine is outside. Either
-- run `azd hooks run postprovision` on a machine inside the network, or joined to it by VPN, or
+It is behind private endpoints, so this machine must be inside the network. Either
+- run `azd hooks run postprovision` on a machine inside it, or joined to it by VPN, or
 - let the address of this machine in: azd env set DOCMILL_ALLOWED_ADDRESSES 203.0.113.7, azd up again, or
 - go on without keys: azd env set DOCMILL_FIRST_KEYS false, azd up again. Make them later, inside the network,
   with AzureWebJobsStorage__accountName={account} in the environment: docmill keys create --client {client}"""
 PUBLIC = """\
-Storage cannot be used from here: {advice}
 You need the role Storage Table Data Contributor on {account}. The deployment gives it to AZURE_PRINCIPAL_ID,
 so sign in as that account (azd auth login). Then: azd hooks run postprovision"""
 
@@ -109,7 +109,12 @@ def _keep_key(core: Core, client: str, file: Path, url: str) -> Path:
 
 
 def await_storage(
-    core: Core, advice: str, *, patience: float = PATIENCE_SECONDS, say: Callable[[str], None] = print
+    core: Core,
+    advice: str,
+    *,
+    patience: float = PATIENCE_SECONDS,
+    pause: float = PAUSE_SECONDS,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Returns when the keys can be read: a role that was given a moment ago does not hold yet. Raises Failed,
     with `advice`, when waiting does not help."""
@@ -122,19 +127,20 @@ def await_storage(
         except StorageUnavailable as error:
             code = str(getattr(error.__cause__, "error_code", "") or "")
             if code not in NO_ROLE or time.monotonic() > until:
-                raise Failed(advice.format(advice=error.advice or error.message)) from error
+                cause = error.advice or error.message
+                raise Failed(f"Storage cannot be used from here: {cause}\n{advice}") from error
             if not told:
                 say("The role for storage does not hold yet. That takes up to ten minutes: waiting.")
             told = True
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(pause)
         else:
             return
 
 
 def advice_on(environ: Mapping[str, str]) -> str:
     account, client = environ["AZURE_STORAGE_ACCOUNT"], environ["DOCMILL_CLIENT_IDS"].split(",")[0]
-    words = PRIVATE if is_true(environ, "DOCMILL_USE_VNET") else PUBLIC
-    return words.replace("{account}", account).replace("{client}", client)
+    advice = PRIVATE if is_true(environ, "DOCMILL_USE_VNET") else PUBLIC
+    return advice.format(account=account, client=client)
 
 
 def is_true(environ: Mapping[str, str], name: str, default: str = "false") -> bool:
@@ -182,7 +188,18 @@ def interpreter() -> Path:
                 "Python makes no virtual environment here. On Debian: apt install python3-venv"
             ) from error
         requirements, constraints = map(str, REQUIREMENTS)
-        command = [str(python), "-m", "pip", "install", "--quiet", "-r", requirements, "-c", constraints]
+        command = [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-r",
+            requirements,
+            "-c",
+            constraints,
+        ]
         if subprocess.run(command, check=False).returncode:
             raise Failed("The packages of the hook could not be installed: see above.")
         ready.touch()
@@ -192,6 +209,8 @@ def interpreter() -> Path:
 def main() -> int:
     if OWN in os.environ:
         sys.path.insert(0, str(ROOT))
+        for name in ("azure", "shared.storage.refusals"):  # what they would log, the failure says in a line
+            logging.getLogger(name).addHandler(logging.NullHandler())
         run(os.environ)
         return 0
     if not (os.environ.get("SUPABASE_DB_URL") or wants_keys(os.environ)):

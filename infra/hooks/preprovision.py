@@ -35,8 +35,18 @@ def problems(environ: Mapping[str, str]) -> Iterator[str]:
         yield "DOCMILL_CLIENT_IDS names nobody: azd env set DOCMILL_CLIENT_IDS default,acme"
     if (key := environ.get("SECRETS_KEY")) and not _is_key(key):
         yield "SECRETS_KEY is not a key: 32 bytes in url-safe base64, the output of: docmill secrets-key"
+    yield from _more_settings(environ)
     if _first(environ):
         yield from _missing_secrets(environ)
+
+
+def _more_settings(environ: Mapping[str, str]) -> Iterator[str]:
+    for setting in filter(None, map(str.strip, environ.get("DOCMILL_SETTINGS", "").split(";"))):
+        name, equals, value = (part.strip() for part in setting.partition("="))
+        if not equals or not re.fullmatch(r"[A-Za-z]\w*", name):
+            yield f"DOCMILL_SETTINGS: {setting[:20]!r} is not NAME=value; semicolons separate several."
+        elif name.upper().endswith("_KEY") and not value.startswith("@Microsoft.KeyVault("):
+            yield f"DOCMILL_SETTINGS: {name} is a secret: give @Microsoft.KeyVault(SecretUri=...) of it."
 
 
 def _missing_secrets(environ: Mapping[str, str]) -> Iterator[str]:

@@ -29,7 +29,7 @@ param tasksElsewhere bool
 param memory int
 
 @description('Instances at most, of HTTP, of each client\'s queue and of the deliveries each.')
-@minValue(1)
+@minValue(40)
 @maxValue(1000)
 param maximumInstances int
 
@@ -58,6 +58,9 @@ param supabaseUrl string
 param azureOpenAiEndpoint string
 param chatModel string
 param embeddingModel string
+
+@description('More settings, as NAME=value, separated by semicolons. They go before those of the template.')
+param moreSettings string
 
 resource storage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageAccountName
@@ -106,6 +109,12 @@ var modelSettings = empty(azureOpenAiEndpoint)
 
 // A comma names nobody, as an empty value does, and gets through wherever an empty setting is dropped.
 var triggerSettings = tasksElsewhere ? { TASK_TRIGGER_CLIENTS: ',' } : {}
+
+var more = toObject(
+  map(filter(split(moreSettings, ';'), one => contains(one, '=')), one => split(one, '=')),
+  parts => trim(parts[0]),
+  parts => trim(join(skip(parts, 1), '='))
+)
 
 var alwaysReady = concat(
   httpAlwaysReady > 0 ? [{ name: 'http', instanceCount: httpAlwaysReady }] : [],
@@ -178,10 +187,11 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
   }
 }
 
+// All of them: a setting that was made by hand is gone after the next deployment. `moreSettings` is for those.
 resource settings 'Microsoft.Web/sites/config@2024-11-01' = {
   parent: app
   name: 'appsettings'
-  properties: union(platformSettings, appSettings, modelSettings, triggerSettings)
+  properties: union(platformSettings, appSettings, modelSettings, triggerSettings, more)
 }
 
 output name string = app.name

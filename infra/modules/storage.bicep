@@ -5,7 +5,8 @@ param name string
 param location string
 param tags object
 
-@description('Redundancy, such as Standard_LRS or Standard_ZRS.')
+@description('Redundancy.')
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_RAGRS', 'Standard_GZRS', 'Standard_RAGZRS'])
 param sku string
 
 @description('Client ids. Each has the queue of its tasks, and one for what the host gives up.')

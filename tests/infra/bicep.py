@@ -95,6 +95,8 @@ class Template:
     outputs: dict[str, Output] = field(default_factory=dict)
     calls: set[str] = field(default_factory=set)
     """Names of all functions and methods that are called anywhere, such as `listKeys`."""
+    names: set[str] = field(default_factory=set)
+    """All names that stand in an expression."""
 
 
 @cache
@@ -239,6 +241,7 @@ class _Reader:
             "null": lambda one: Expression("literal", _line(one), None),
         }
         if node.type in _NAMES:
+            self._template.names.add(_text(node))
             return Expression("name", _line(node), _text(node))
         if node.type not in makers:
             raise self._unknown(node)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from typing import Any
+
+import pytest
 
 from shared.settings import Settings, environment_names, read_settings
 from tests.infra.bicep import read
@@ -13,8 +16,8 @@ from tests.infra.docmill import ACCOUNT, APP, CLIENTS, GIVEN, MAIN, OPENAI, ROOT
 
 PLATFORM = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "the host and Microsoft's exporter take the identity by it",
-    "AzureFunctionsJobHost__extensions__queues__batchSize": "the host: replaces the value in host.json",
-    "AzureFunctionsJobHost__extensions__queues__newBatchThreshold": "the host: replaces the value in host.json",
+    "AzureFunctionsJobHost__extensions__queues__batchSize": "the host, instead of host.json",
+    "AzureFunctionsJobHost__extensions__queues__newBatchThreshold": "the host, instead of host.json",
     "PYTHON_THREADPOOL_THREAD_COUNT": "the host's Python worker",
 }
 """Settings that shared/settings.py does not know, and who reads them."""
@@ -82,34 +85,27 @@ def test_models_are_those_of_openai_or_of_the_account() -> None:
 
 
 def test_references_lead_to_secrets_that_the_vault_has() -> None:
-    settings = settings_of(deployed())
-    found = {
-        name: re.fullmatch(
-            r"@Microsoft\.KeyVault\(SecretUri=vault\.properties\.vaultUrisecrets/([a-z-]+)\)", value
-        )
-        for name, value in settings.items()
-        if value.startswith("@")
-    }
-    assert {name: match and match[1] for name, match in found.items()} == {
+    form = re.compile(r"@Microsoft\.KeyVault\(SecretUri=vault\.properties\.vaultUrisecrets/([a-z-]+)\)")
+    references = {name: value for name, value in settings_of(deployed()).items() if value.startswith("@")}
+    assert {name: form.sub(r"\1", value) for name, value in references.items()} == {
         "SUPABASE_KEY": "supabase-key",
         "OPENAI_API_KEY": "openai-api-key",
         "SECRETS_KEY": "secrets-key",
     }
     app = deployed().one(APP)
-    assert [app.properties["keyVaultReferenceIdentity"]] == list(
-        app.body["identity"]["userAssignedIdentities"]
-    )
+    (identity,) = app.body["identity"]["userAssignedIdentities"]
+    assert app.properties["keyVaultReferenceIdentity"] == identity
 
 
 def test_defaults_of_the_app_and_of_the_template_agree() -> None:
     parameters = read(MAIN).parameters
     for parameter, field in (
         ("resultDays", "result_ttl_days"),
-        ("chatModel", "openai_chat_model"),
         ("embeddingModel", "openai_embedding_model"),
     ):
         default = parameters[parameter].default
         assert default is not None and default.value == Settings.model_fields[field].default
+    assert app_settings(deployed()).openai_chat_model == Settings.model_fields["openai_chat_model"].default
     queues = json.loads((ROOT / "host.json").read_text())["extensions"]["queues"]
     assert value_of("queueBatch") == queues["batchSize"]
     assert value_of("queueThreshold") == queues["newBatchThreshold"]
@@ -138,6 +134,25 @@ def test_tasks_may_run_elsewhere() -> None:
     assert scale["alwaysReady"] == []
 
 
+def test_more_settings_go_before_those_of_the_template() -> None:
+    more = "OCR_LANGUAGE=de; WEBHOOK_RETRY_SECONDS = 5,60 ;CONVERSION_MEMORY_MB=512;DOCLING_SERVE_URL=https://d/?a=b;"
+    settings = app_settings(deployed(moreSettings=more))
+    assert settings.ocr_language == "de" and settings.conversion_memory_mb == 512
+    assert settings.webhook_retry_seconds == (5, 60)
+    assert settings.docling_serve_url == "https://d/?a=b"
+
+
+def test_telemetry_goes_by_the_identity(made: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "APPLICATIONINSIGHTS_AUTHENTICATION_STRING"
+    assert settings_of(made)[name] == "ClientId=identity.properties.clientId;Authorization=AAD"
+    monkeypatch.setenv(name, settings_of(made)[name])
+    from azure.identity import ManagedIdentityCredential
+    from azure.monitor.opentelemetry.exporter.export._base import _get_authentication_credential
+
+    with closing(_get_authentication_credential()) as credential:
+        assert isinstance(credential, ManagedIdentityCredential)
+
+
 def test_the_app_runs_on_flex_consumption(made: Deployment) -> None:
     plan, app = made.one("Microsoft.Web/serverfarms"), made.one(APP)
     assert plan.body["sku"] == {"tier": "FlexConsumption", "name": "FC1"}
@@ -148,10 +163,8 @@ def test_the_app_runs_on_flex_consumption(made: Deployment) -> None:
     assert config["runtime"] == {"name": "python", "version": "3.12"}
     storage = config["deployment"]["storage"]
     assert storage["value"] == "storage.properties.primaryEndpoints.blobreleases"
-    assert (
-        storage["authentication"]["userAssignedIdentityResourceId"]
-        == app.properties["keyVaultReferenceIdentity"]
-    )
+    (identity,) = app.body["identity"]["userAssignedIdentities"]
+    assert storage["authentication"]["userAssignedIdentityResourceId"] == identity
 
 
 def test_instances_are_kept_ready_by_group_and_function() -> None:

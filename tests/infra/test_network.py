@@ -36,11 +36,8 @@ def test_behind_the_network_everything_has_a_private_endpoint() -> None:
     }
     zones = {one.id for one in found.of("Microsoft.Network/privateDnsZones")}
     groups = found.of("Microsoft.Network/privateEndpoints/privateDnsZoneGroups")
-    used = {
-        one["properties"]["privateDnsZoneId"]
-        for group in groups
-        for one in group.properties["privateDnsZoneConfigs"]
-    }
+    configs = [config for group in groups for config in group.properties["privateDnsZoneConfigs"]]
+    used = {config["properties"]["privateDnsZoneId"] for config in configs}
     assert used == zones and len(zones) == 5
 
 
