@@ -48,23 +48,40 @@ def _own() -> Path:
 def _removed(place: Path) -> bool:
     # Opened for reading: a folder that lost its lock in a removal cut short must not get a new one.
     with suppress(OSError):
-        if not (place / LOCK).exists():
-            place.rmdir()  # only ever empty then: the lock is the last that goes
+        if (place / LOCK).exists():
+            with (place / LOCK).open("rb") as lock:
+                if _locked(lock.fileno()):
+                    _remove(place)
+                    return True
+        else:
+            _remove_unlocked(place)
             return True
-        with (place / LOCK).open("rb") as lock:
-            if _locked(lock.fileno()):
-                _remove(place)
-                return True
     return False
 
 
 def _remove(place: Path) -> None:
     """All but the lock first, so that what is cut short can be found again."""
+    _empty(place)
+    (place / LOCK).unlink()
+    _remove_unlocked(place)
+
+
+def _remove_unlocked(place: Path) -> None:
+    """A process that was at work for the dead one may live on for a moment, and write; a living owner's
+    folder is empty until it has its lock. Raises OSError when the folder is a living one's."""
+    try:
+        place.rmdir()
+    except OSError:
+        if not place.exists() or (place / LOCK).exists():
+            raise
+        _empty(place)
+        place.rmdir()
+
+
+def _empty(place: Path) -> None:
     for entry in place.iterdir():
         if entry.name != LOCK:
             shutil.rmtree(entry, ignore_errors=True)  # folder() makes nothing but folders here
-    (place / LOCK).unlink()
-    place.rmdir()
 
 
 def _locked(lock: int) -> bool:

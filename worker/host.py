@@ -20,6 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
 
 from api import VERSION
+from shared import scratch
 from shared.settings import Settings
 from worker.delivery import Leases
 from worker.environment import resolve
@@ -139,6 +140,7 @@ class Host:
         left = self._pool.drain(max(0.0, until - time.monotonic()))
         # A moment more: uvicorn takes as long itself to cut off those who still wait.
         self._functions.finish(0.0 if left else max(0.0, until - time.monotonic()) + 1)
+        scratch.tidy()  # a process that was cut off has not done so itself
         for timer in timers:
             timer.join(1)  # it lets go of its turn
         if self._monitor:

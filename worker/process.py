@@ -19,6 +19,8 @@ from worker.errors import AppError, CallFailed, CutOff, NotBegun
 
 MODULE = "worker.functions"
 REPOSITORY = Path(__file__).resolve().parent.parent
+GONE_SECONDS = 1.0
+"""From a kill to the end of a process, at most, as long as the system is well."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ class FunctionsProcess:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         self.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(GONE_SECONDS)
 
     def kill(self) -> None:
         self.condemned = True

@@ -27,6 +27,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import QueueClient, QueueServiceClient
 
 from api import VERSION
+from shared import scratch
 from worker.delivery import poison_queue_name
 from worker.errors import StartError
 from worker.host_json import QueueOptions, read_host_json
@@ -456,10 +457,15 @@ def test_signal_is_noticed_whichever_thread_it_comes_to(azurite: str, tmp_path: 
 
 def test_what_does_not_end_in_time_keeps_its_lease(azurite: str, queues: Queues, tmp_path: Path) -> None:
     queue = queues.put("own-slow", "30")
-    with running(azurite, tmp_path / "w", "--drain-seconds", "0.3", WORKER_LEASE_SECONDS="60") as worker:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    settings = {"WORKER_LEASE_SECONDS": "60", "TMPDIR": str(temporary)}
+    with running(azurite, tmp_path / "w", "--drain-seconds", "0.3", **settings) as worker:
         until(lambda: worker.calls("slow"))
+        assert list(temporary.glob(f"{scratch.PREFIX}*"))
         worker.signal(signal.SIGTERM)
         assert worker.status() == 0
+    assert not list(temporary.iterdir())
     assert count(queue) == 1
     assert not list(queue.receive_messages())
     queue.clear_messages()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.infra.package import PACKAGES, ROOT, Ignores, as_azd, as_git, files
 
@@ -59,6 +60,7 @@ GOES = (
     "api/app.py",
     "handlers/ingestion.py",
     "shared/assets/cl100k_base.tiktoken",
+    "shared/build.txt",
     "shared/providers/local.py",
     # Packages have folders of every name.
     f"{PACKAGES}/supabase/client.py",
@@ -115,6 +117,15 @@ def _imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module.partition(".")[0])
     return found
+
+
+def test_azd_brings_the_packages_along() -> None:
+    """Installed before it packs, so that nothing is left to be built in Azure."""
+    service = yaml.safe_load((ROOT / "azure.yaml").read_text())["services"]["api"]
+    assert service["remoteBuild"] is False and service["project"] == "."
+    for hook in service["hooks"]["prepackage"].values():
+        assert hook["run"].split()[1] == "infra/hooks/prepackage.py"
+        assert "continueOnError" not in hook
 
 
 def test_it_is_an_app_of_the_functions_host() -> None:

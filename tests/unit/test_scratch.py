@@ -58,5 +58,7 @@ def test_a_removal_that_was_cut_short_is_finished(tmp_path: Path) -> None:
     (tmp_path / "docmill-scratch-empty").mkdir()
     (tmp_path / "docmill-scratch-half").mkdir()
     (tmp_path / "docmill-scratch-half" / "owner.lock").touch()
+    # Its lock went, and then somebody who worked for its owner wrote once more.
+    (tmp_path / "docmill-scratch-late" / "work" / "page").mkdir(parents=True)
     with working(tmp_path):
         assert len(list(tmp_path.iterdir())) == 1

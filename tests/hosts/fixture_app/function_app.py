@@ -10,6 +10,8 @@ from pathlib import Path
 
 import azure.functions as func
 
+from shared import scratch
+
 
 async def asgi(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -65,9 +67,10 @@ def returning(msg: func.QueueMessage) -> str:
 @on_queue(f"{prefix}-slow")
 def slow(msg: func.QueueMessage) -> None:
     seconds = msg.get_body().decode()
-    note("slow", f"begins {seconds}")
-    time.sleep(float(seconds))
-    note("slow", f"ends {seconds}")
+    with scratch.folder():
+        note("slow", f"begins {seconds}")
+        time.sleep(float(seconds))
+        note("slow", f"ends {seconds}")
 
 
 @on_queue(f"{prefix}-awaited")
