@@ -1,15 +1,20 @@
 """What Docmill costs on Azure in a month: our own counts times list prices.
 
-`python -m tests.infra.costs` prints the tables of docs/deployment.md, and test_costs.py holds the page, the code
-and the templates equal to what stands here. What is assumed and not counted is called so.
+`python -m tests.infra.costs` writes the tables of docs/deployment.md anew; test_costs.py holds the page, the
+code and the templates equal to what stands here. What is assumed and not counted is called so.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
+
+from tests.infra.docmill import ROOT
+
+PAGE = ROOT / "docs" / "deployment.md"
 
 HOURS = 730
 """Of a month, as Azure counts."""
@@ -18,14 +23,14 @@ PAGES = 10
 VOLUMES = (1_000, 100_000, 10_000_000)
 """Pages in a month."""
 
-# --- counted: test_costs.py counts them again ------------------------------------------------------------------
+# --- counted: test_costs.py counts them again
 
 TOKENS = 580
 """Of a page of 480 words, with the headings above each chunk."""
 CHUNKS = 2
 """Of such a page."""
 BLOB_WRITES, BLOB_OTHERS, QUEUE, TABLE = 4, 4, 7, 20
-"""Requests to storage for one document: it is uploaded and ingested, a webhook tells of it, the result is read."""
+"""Requests to storage for one document: upload, task, webhook, a look at the result."""
 HEARTBEATS = 1
 """Requests to tables for each second that a task runs."""
 EXECUTIONS = 4
@@ -39,7 +44,7 @@ AVAILABILITY_TESTS = 3 * HOURS * 12
 GIGABYTES = 2
 """Memory of an instance, of which the whole is paid while it runs anything."""
 
-# --- measured by hand, with 300 pages in 599 chunks ------------------------------------------------------------
+# --- measured by hand, with 300 pages in 599 chunks
 
 BYTES_SENT = 39_000
 """From Azure for a page: its chunks with their embeddings to Supabase, its text to the model."""
@@ -48,10 +53,10 @@ BYTES_IN_POSTGRES = 30_000
 """Of a page: two chunks with embeddings of 1,536 dimensions and all indexes."""
 BYTES_OF_VECTOR_INDEX = 8_200
 
-# --- assumed ---------------------------------------------------------------------------------------------------
+# --- assumed
 
 TASK_SECONDS = 5
-"""Of one document of ten pages. Measured with everything on one machine: 0.5 in a warm process, 4 in a new one."""
+"""Of one document. Measured with everything on one machine: 0.5 in a warm process, 4 in a new one."""
 SHORTEST_SECONDS = 1
 """What the other runs take, which is also the least that is billed."""
 BYTES_OF_FILE = 100_000
@@ -90,8 +95,16 @@ DISK = Price("Supabase disk", "0.125", "GB above 8", "F")
 
 ALWAYS_READY = Decimal("0.000004")
 """For a GB-second that an instance is kept ready."""
-NAT_HOUR, ADDRESS_HOUR, ENDPOINT_HOUR, ZONE = Decimal("0.045"), Decimal("0.005"), Decimal("0.01"), Decimal("0.50")
-MODELS = (("gpt-4.1-mini", Decimal("0.40"), Decimal("1.60")), ("gpt-5.4-mini", Decimal("0.75"), Decimal("4.50")))
+NAT_HOUR, ADDRESS_HOUR, ENDPOINT_HOUR, ZONE = (
+    Decimal("0.045"),
+    Decimal("0.005"),
+    Decimal("0.01"),
+    Decimal("0.50"),
+)
+MODELS = (
+    ("gpt-4.1-mini", Decimal("0.40"), Decimal("1.60")),
+    ("gpt-5.4-mini", Decimal("0.75"), Decimal("4.50")),
+)
 """Dollars for a million tokens in and out."""
 
 COMPUTES = ((1, 10), (2, 15), (4, 60), (8, 110), (16, 210), (32, 410), (64, 960), (128, 1870), (192, 2800))
@@ -161,7 +174,7 @@ def _gigabytes(size: Decimal | int) -> Decimal:
     return Decimal(size) / 1_000_000_000
 
 
-# --- as the page shows it --------------------------------------------------------------------------------------
+# --- as the page shows it
 
 
 def price_table() -> str:
@@ -202,7 +215,8 @@ def _extras() -> Iterator[tuple[str, str, Decimal]]:
     how = f"{HOURS * 3600:,} s x {GIGABYTES} GB x {ALWAYS_READY}"
     yield "an instance that is always ready", how, HOURS * 3600 * GIGABYTES * ALWAYS_READY
     for name, endpoints in (("`DOCMILL_USE_VNET`", 4), ("the same with Azure OpenAI", 5)):
-        how = f"{HOURS} h x ({NAT_HOUR} + {ADDRESS_HOUR} + {endpoints} x {ENDPOINT_HOUR}) + {endpoints} x {ZONE}"
+        hours = f"{NAT_HOUR} + {ADDRESS_HOUR} + {endpoints} x {ENDPOINT_HOUR}"
+        how = f"{HOURS} h x ({hours}) + {endpoints} x {ZONE}"
         hourly = NAT_HOUR + ADDRESS_HOUR + endpoints * ENDPOINT_HOUR
         yield name, how, HOURS * hourly + endpoints * ZONE
 
@@ -222,5 +236,22 @@ def _prices() -> list[Price]:
     return [line.price for line in lines(VOLUMES[0])]
 
 
+def summary_table() -> str:
+    rows = ["| pages in the month | Azure | models | Supabase | all |", "| --- " * 5 + "|"]
+    for volume in VOLUMES:
+        sums = " | ".join(f"{total(volume, part):,.0f}" for part in ("Azure", "models", "Supabase", ""))
+        rows.append(f"| {volume:,} | {sums} |")
+    return "\n".join(rows)
+
+
+def written(page: str) -> str:
+    """The page with its tables made anew. Each is known by its first line."""
+    for table in (summary_table(), month_table(), price_table(), extra_table()):
+        head, _, rest = table.partition("\n")
+        page, times = re.subn(re.escape(head) + r"(\n\|.*)+", lambda _, new=table: new, page)
+        assert times == 1 and rest, head
+    return page
+
+
 if __name__ == "__main__":
-    print(price_table(), month_table(), extra_table(), sep="\n\n")
+    PAGE.write_text(written(PAGE.read_text()))
