@@ -10,7 +10,7 @@ import pytest
 
 from tests.infra.bicep import read
 from tests.infra.docmill import INFRA, MAIN, ROOT, WIDE, deployed
-from tests.infra.test_azure_yaml import INSIDE, PARAMETERS
+from tests.infra.test_azure_yaml import INSIDE, PARAMETERS, azure_yaml
 from tests.unit.test_docs import code, rows, section, shell
 
 DEPLOYMENT = (ROOT / "docs" / "deployment.md").read_text()
@@ -66,6 +66,11 @@ def test_every_value_is_explained_with_parameter_and_default() -> None:
     read_by_hooks = set(re.findall(r"environ(?:\.get\(|\[|, )\"([A-Z_]+)\"", HOOKS)) | {"DOCMILL_FIRST_KEYS"}
     known = {given(text)[0] for text in PARAMETERS.values()} | set(read(MAIN).outputs) | PLATFORM
     assert hooks == read_by_hooks - known
+
+
+def test_the_version_of_azd_is_the_one_that_is_required() -> None:
+    required = azure_yaml()["requiredVersions"]["azd"].removeprefix(">= ").removesuffix(".0")
+    assert f"| `azd` {required} or newer |" in DEPLOYMENT
 
 
 def test_every_output_is_explained() -> None:
