@@ -27,7 +27,9 @@ from tests.services import memory_services, registered
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = "docs/operations.md"
 PAPERS = sorted(
-    path for folder in ("", "docs", "monitoring", "worker") for path in (ROOT / folder).glob("*.md")
+    path
+    for folder in ("", "docs", "infra/aci", "monitoring", "worker")
+    for path in (ROOT / folder).glob("*.md")
 )
 RETRIED = {errors.NEVER: "no", errors.ONCE: "once", errors.ALWAYS: "yes"}
 
@@ -55,8 +57,8 @@ def code(cell: str) -> list[str]:
 
 
 def shell(text: str) -> Iterator[str]:
-    """Commands of the bash blocks, continued lines joined."""
-    for block in re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+    """Commands of the bash blocks, also of those in lists, continued lines joined."""
+    for _, block in re.findall(r"^( *)```bash\n(.*?)^\1```$", text, re.DOTALL | re.MULTILINE):
         yield from (line for line in block.replace("\\\n", " ").splitlines() if line.strip())
 
 
@@ -139,7 +141,8 @@ def check(command: click.Command | Any, words: list[str]) -> None:
     while hasattr(command, "commands"):
         assert words and words[0] in command.commands, words
         command, words = command.commands[words[0]], words[1:]
-    known = {option for parameter in command.params for option in parameter.opts}
+    options = ((*parameter.opts, *parameter.secondary_opts) for parameter in command.params)
+    known = {option for names in options for option in names}
     assert {word for word in words if word.startswith("--")} <= known, words
 
 
@@ -157,6 +160,14 @@ def test_the_workers_options_exist(paper: Path) -> None:
 def test_links_lead_somewhere(paper: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", paper.read_text()):
         assert target.startswith("https://") or (paper.parent / target).exists(), target
+
+
+@each_paper
+def test_anchors_lead_to_headings(paper: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https)([^)#]*)#([^)]+)\)", paper.read_text()):
+        text = (paper.parent / target).read_text() if target else paper.read_text()
+        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_versions_of_python_are_those_that_install() -> None:
