@@ -31,7 +31,7 @@ up: $(RUN_STAMP) $(NODE_STAMP) ## the local stack and the app in the foreground,
 	@$(BIN)/python -m local up
 
 test: $(DEV_STAMP) $(NODE_STAMP) ## the tests, against real local services
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-system: $(DEV_STAMP) $(NODE_STAMP) ## tests with programs of the system, fetched when they are not installed
 	$(BIN)/python -m pytest tests/system
