@@ -173,7 +173,11 @@ def test_another_task_on_the_same_content_takes_the_text(core: Core, model: Mode
     assert stored_summary is not None and stored_summary.summary == "Kept from before."
 
 
-@pytest.mark.parametrize("garbage", [b"", b"no gzip", gzip.compress(b"{}"), gzip.compress(b"{}")[:-9]])
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"no gzip", gzip.compress(b"{}"), gzip.compress(b"{}")[:-9]],
+    ids=["nothing", "no gzip", "no document", "cut short"],  # gzip has the time in it, and an id must not
+)
 def test_a_checkpoint_that_is_damaged_is_ignored(core: Core, model: ModelServer, garbage: bytes) -> None:
     task = ingest(core, f"A text that is converted twice, because of {garbage!r}.")
     model.replies = [error(500, Retry_After="0")] * 3
