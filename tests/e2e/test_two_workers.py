@@ -49,17 +49,18 @@ def test_two_workers_share_200_tasks_of_three_clients(core: Core, stack: Stack, 
     with started(WORKER, "queues", environment) as first, started(WORKER, "queues", environment) as second:
         with ThreadPoolExecutor(4) as pool:
             tasks = list(pool.map(submitted, range(TASKS)))
-        wait(lambda: who(naps), lambda found: len(found) == 2 and sum(found.values()) > TASKS / 4)
+        middle = wait(lambda: who(naps), lambda found: len(found) == 2 and sum(found.values()) > TASKS / 4)
+        assert sum(middle.values()) < TASKS
         first.send_signal(signal.SIGTERM)
         assert first.wait(30) == 0
-        before = who(naps)
+        of_first = who(naps)[first.pid]
         wait(lambda: len(naps.read_text().splitlines()), lambda done: done >= TASKS)
         wait(
             lambda: [core.queues.depth(tasks_queue(client)) for client in clients],
             lambda found: not any(found),
         )
-        assert who(naps)[first.pid] == before[first.pid] > 0
-        assert who(naps)[second.pid] > before[second.pid]
+        assert who(naps)[first.pid] == of_first > 0
+        assert who(naps)[second.pid] > middle[second.pid]
     done = [row.task for task in tasks if (row := core.tasks.get(task.client_id, task.task_id))]
     assert Counter((str(task.status), task.attempt) for task in done) == {("succeeded", 1): TASKS}
     assert sorted(line.split()[0] for line in naps.read_text().splitlines()) == sorted(
