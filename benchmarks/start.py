@@ -10,24 +10,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
-from benchmarks import noop_app
+import handlers
+from benchmarks import noop, noop_app
 from benchmarks.report import Figure, Report, Table, at_most, below
-from local import ports
-from local.app import credentials
+from benchmarks.service import Service, service
 from local.process import base_environment
-from local.stack import ROOT, Stack
-
-if TYPE_CHECKING:
-    from shared.core import Core
+from local.stack import ROOT
 
 ROUNDS = 7
 SECONDS = 60
@@ -44,7 +38,8 @@ class Start:
 
 
 def run() -> Report:
-    with storage() as started:
+    handlers.HANDLERS[noop.NAME] = noop.__name__
+    with service(index=False) as started:
         kinds = _kinds(started)
         rounds = [{name: start() for name, start in kinds.items()} for _ in range(ROUNDS + 1)]
     found = {name: [each[name] for each in rounds[1:]] for name in kinds}
@@ -95,53 +90,25 @@ def _total(found: Mapping[str, list[Start]], name: str) -> float:
     return median(start.total for start in found[name])
 
 
-@dataclass(frozen=True)
-class Storage:
-    """Azurite with queues and tables made. `environment`: of a process on it."""
-
-    core: Core
-    environment: dict[str, str]
-    folder: Path
-
-
-@contextmanager
-def storage() -> Iterator[Storage]:
-    import handlers
-    from shared.core import Core
-    from shared.settings import read_settings
-
-    handlers.HANDLERS["noop"] = "benchmarks.noop"
-    with tempfile.TemporaryDirectory(prefix="docmill-") as name:
-        stack = Stack(Path(name, "stack"), ports.ANY)
-        try:
-            stack.start_azurite()
-            environment = {**stack.environment(), "CLIENT_IDS": "default", "LOG_LEVEL": "WARNING"}
-            environment |= credentials(environment, known={})
-            with closing(Core(read_settings(environment))) as core:
-                yield Storage(core, {**base_environment(), **environment}, Path(name))
-        finally:
-            stack.stop()
-
-
-def _kinds(storage: Storage) -> dict[str, Callable[[], Start]]:
-    root = noop_app.make(storage.folder / "app")
+def _kinds(service: Service) -> dict[str, Callable[[], Start]]:
+    root = noop_app.make(service.folder / "app")
     return {
-        "import azure.functions": lambda: _started(storage, "bare"),
-        "import function_app": lambda: _started(storage, "app"),
-        "import of everything": lambda: _started(storage, "everything"),
-        "first request, /api/health": lambda: _started(storage, "request", "/api/health"),
-        "first request, /api/tasks": lambda: _started(storage, "request", "/api/tasks"),
-        "first message": lambda: _message(storage),
-        "first message of python -m worker": lambda: _worker(storage, root),
+        "import azure.functions": lambda: _started(service, "bare"),
+        "import function_app": lambda: _started(service, "app"),
+        "import of everything": lambda: _started(service, "everything"),
+        "first request, /api/health": lambda: _started(service, "request", "/api/health"),
+        "first request, /api/tasks": lambda: _started(service, "request", "/api/tasks"),
+        "first message": lambda: _message(service),
+        "first message of python -m worker": lambda: _worker(service, root),
     }
 
 
-def _started(storage: Storage, *arguments: str) -> Start:
+def _started(service: Service, *arguments: str) -> Start:
     began = time.time()
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.starting", *arguments],
         cwd=ROOT,
-        env=storage.environment,
+        env={**base_environment(), **service.environment},
         capture_output=True,
         text=True,
         check=False,
@@ -153,43 +120,29 @@ def _started(storage: Storage, *arguments: str) -> Start:
     return Start(found["seconds"], found["ended"] - began, found["megabytes"], found["modules"])
 
 
-def _message(storage: Storage) -> Start:
+def _message(service: Service) -> Start:
     """The message is in our hands, as the host has received it before it calls a function."""
     from shared.messages import from_wire
 
-    _submitted(storage)
-    (received,) = storage.core.queues.receive("default-tasks")
-    storage.core.queues.delete("default-tasks", received)
-    return _started(storage, "message", from_wire(received.text).decode())
+    _submitted(service)
+    (received,) = service.core.queues.receive("default-tasks")
+    service.core.queues.delete("default-tasks", received)
+    return _started(service, "message", from_wire(received.text).decode())
 
 
-def _worker(storage: Storage, root: Path) -> Start:
+def _worker(service: Service, root: Path) -> Start:
     """Its end is the time in the final row, written by the functions process: we do not see the moment."""
-    task_id = _submitted(storage)
+    task_id = _submitted(service)
     began = time.time()
-    with _working(storage, root) as process:
-        while (row := storage.core.tasks.get("default", task_id)) is None or not row.task.final:
-            if process.poll() is not None or time.time() > began + SECONDS:
-                raise RuntimeError("The worker did not do its first message.")
-            time.sleep(0.05)
-    if row.task.finished_at is None:
+    with service.worker("--app-root", str(root), "--port", "0"):
+        (task,) = service.ended("default", [task_id], SECONDS)
+    if task.finished_at is None:
         raise RuntimeError("A final row says when it was written.")
-    seconds = row.task.finished_at.timestamp() - began
+    seconds = task.finished_at.timestamp() - began
     return Start(seconds, seconds)
 
 
-@contextmanager
-def _working(storage: Storage, root: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "worker", "--app-root", str(root), "--port", "0", "--drain-seconds", "1"]
-    with subprocess.Popen(command, cwd=ROOT, env=storage.environment, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def _submitted(storage: Storage) -> str:
+def _submitted(service: Service) -> str:
     from shared.submission import Submission, submit
 
-    return submit(storage.core, "default", Submission("noop", {})).task.task_id
+    return submit(service.core, "default", Submission(noop.NAME, {})).task.task_id
