@@ -25,7 +25,7 @@ def everything(_: str) -> None:
     """All of our modules, and all that they import anywhere, inside functions too."""
     import function_app  # noqa: F401
 
-    for name in sorted(_names()):
+    for name in sorted(names()):
         _try(name)
 
 
@@ -67,7 +67,7 @@ KINDS: dict[str, Callable[[str], None]] = {
 }
 
 
-def _names() -> set[str]:
+def names() -> set[str]:
     from pathlib import Path
 
     root = Path(__file__).resolve().parents[1]
