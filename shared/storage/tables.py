@@ -22,11 +22,13 @@ from shared.storage.entities import (
     Entity,
     Operation,
     between,
+    inserted,
     deleted,
     find,
     replaced,
     submit,
     upserted,
+from shared.storage.transactions import Entity, Operation
 )
 from shared.storage.rows import END, inverted, listing_key, read_cursor, stamp, write_cursor
 from shared.tasks import HELD, Expiry, Task, TaskStatus
@@ -82,9 +84,9 @@ class AzureTaskStore:
         return self._tables[TASKS]
 
     def insert(self, task: Task, idempotency: IdempotencyRecord | None = None) -> Row:
-        operations: list[Operation] = [("create", entity) for entity in _entities(task)]
+        operations = [inserted(entity) for entity in _entities(task)]
         if idempotency is not None:
-            operations.append(("create", _idempotency_entity(task.client_id, idempotency)))
+            operations.append(inserted(_idempotency_entity(task.client_id, idempotency)))
             operations.append(_reminder(task.client_id, idempotency.expiry))
         try:
             return Row(task, submit(self._table, operations))
@@ -234,7 +236,7 @@ class AzureDeadLetterStore:
             "listed": listed["RowKey"],
         }
         try:
-            submit(self._table, [("create", once), ("create", listed)])
+            submit(self._table, [inserted(once), inserted(listed)])
         except RowExists:
             return
 
