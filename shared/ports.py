@@ -94,7 +94,7 @@ class TaskStore(Protocol):
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Task]:
-        """Newest first. Raises InvalidPayload for a cursor that is not ours."""
+        """Newest first, without their events. Raises InvalidPayload for a cursor that is not ours."""
 
     def due(self, client_id: str, now: datetime, limit: int = 200) -> list[str]:
         """Ids of the tasks that need attention and whose `check_at` has come."""
