@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from handlers import HANDLERS
 from shared import VERSION
+from shared.audience import Audience
 from shared.backlog import QueueBacklog
 from shared.errors import BlobNotFound, DocmillError
 from shared.measures import Bounded, Bounds, codes
@@ -198,6 +199,10 @@ class Core:
     def backlog(self) -> Backlog:
         limit = self.settings.max_queued_tasks_per_client
         return self._part("backlog", lambda: QueueBacklog(self.queues, limit))
+
+    @property
+    def audience(self) -> Audience:
+        return self._part("audience", Audience)
 
     @property
     def documents(self) -> DocumentStore:

@@ -158,9 +158,7 @@ def _isolated(client_id: str | None) -> Iterator[None]:
 
 def _check(services: Services, row: Row) -> None:
     """Sends what the outbox holds; puts an overdue task back on its queue."""
-    row = outbox.flush(services, row)
-    task, now = row.task, utc_now()
-    if not task.needs_attention:
+    if not row.task.needs_attention:
         return
     checks, wait = task.checks, timedelta(seconds=services.settings.task_lease_seconds)
     if not task.final and not task.leased(now):
@@ -190,6 +188,7 @@ def _bury(services: Services, client_id: str, received: Received) -> None:
         # Its row, if there is one, has an id of the message's own, which did not survive: the sweep finds it.
         lost = InvalidPayload("The host gave this message up. If its task does not exist, send it again.")
         refuse(services, letter_of_message(client_id, body, lost, received.id, received.inserted_at))
+    task, now = outbox.emptied(services, row.task), utc_now()
         return
     known = services.tasks.get(client_id, message.task_id)
     if known is None:

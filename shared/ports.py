@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, Literal, Protocol, TypeVar
 
+from shared.audience import Audience
 from shared.deliveries import Delivery, FailureKind, Status
 from shared.documents import (
     ConvertedDocument,
@@ -660,6 +661,8 @@ class Services(Protocol):
     def dead_letters(self) -> DeadLetterStore: ...
     @property
     def backlog(self) -> Backlog: ...
+    @property
+    def audience(self) -> Audience: ...
     @property
     def lock(self) -> Lock: ...
     @property

@@ -115,8 +115,9 @@ def _recorded(
     task_id = message.task_id or derived_task_id(message_id)
     task = submission.accepted_task(services, client_id, wish, payload, task_id=task_id)
     try:
-        return services.tasks.insert(outbox.heard(services, task.model_copy(update={"seq": message.seq})))
+        return outbox.begin(services, task, services.tasks.insert, unknown=False)
     except RowExists:
+    task = task.model_copy(update={"seq": message.seq})
         return recorded(services, client_id, message, message_id)
 
 
@@ -146,7 +147,7 @@ def claim(services: Services, row: Row, seq: int) -> Row | None:
 
 def _claimed(services: Services, row: Row, taken: Task) -> Row | None:
     """Writes the claim and tells of it. None when it was lost while that took its time. Raises RowChanged."""
-    claimed = outbox.save(services, row, taken)
+    claimed = outbox.begin(services, taken, lambda told: services.tasks.save(row, told), unknown=False)
     measures.claimed(services.telemetry, row.task, taken)
     return claimed if claimed.task.owner == taken.owner else None
 
@@ -221,6 +222,7 @@ def _run(services: Services, row: Row, task: Task, claimed_at: float, span: Span
         halt=terms.halt,
         given_up=lambda now_task, error: _given_up(now_task, error, task, terms),
         abandoned=lambda ended: _abandoned(services, ended, terms),
+        tell=lambda now_task: outbox.tell(services, now_task),
     ) as lease:
         try:
             _end(services, lease, task, span, terms)

@@ -68,10 +68,9 @@ def _submit(services: Services, client_id: str, submission: Submission) -> Accep
     record = _record(submission, task)
     admit(services, client_id, record)
     try:
-        row = services.tasks.insert(outbox.heard(services, task), record)
+        row = outbox.begin(services, task, lambda told: services.tasks.insert(told, record), unknown=True)
     except RowExists:
         return _repeated(services, client_id, submission, record)
-    row = outbox.flush(services, row)
     enqueue(services, row.task)
     services.backlog.accepted(client_id)
     return Accepted(row.task, created=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import handlers
+from shared.audience import Audience
 from shared.backlog import QueueBacklog
 from shared.ports import Sent
 from shared.settings import Settings, read_settings
@@ -62,6 +63,7 @@ class MemoryServices:
 
     def __post_init__(self) -> None:
         self.subscriptions = MemorySubscriptionStore(self.receivers)
+        self.audience = Audience()
         self.backlog = QueueBacklog(self.queues, self.settings.max_queued_tasks_per_client)
 
     @property
