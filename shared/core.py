@@ -37,6 +37,7 @@ from shared.ports import (
     TaskQueue,
     TaskStore,
 )
+from shared.rounds import Rounds
 from shared.settings import Settings, SettingsError, read_settings
 from shared.telemetry import Telemetry, install, installed
 
@@ -203,6 +204,10 @@ class Core:
     @property
     def audience(self) -> Audience:
         return self._part("audience", Audience)
+
+    @property
+    def rounds(self) -> Rounds:
+        return self._part("rounds", Rounds)
 
     @property
     def documents(self) -> DocumentStore:

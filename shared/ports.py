@@ -24,6 +24,7 @@ from shared.documents import (
     StoredChunk,
     StoredSummary,
 )
+from shared.rounds import Rounds
 from shared.settings import Settings
 from shared.subscriptions import Keyring, Receiver, Subscription
 from shared.tasks import Expiry, Task, TaskStatus, Value
@@ -663,6 +664,8 @@ class Services(Protocol):
     def backlog(self) -> Backlog: ...
     @property
     def audience(self) -> Audience: ...
+    @property
+    def rounds(self) -> Rounds: ...
     @property
     def lock(self) -> Lock: ...
     @property

@@ -29,6 +29,7 @@ from shared.lease import Halt
 from shared.messages import from_wire
 from shared.names import DELIVERIES_QUEUE, poison_queue
 from shared.ports import Row, Sent, Stored
+from shared.rounds import Rounds
 from shared.runner import Terms
 from shared.submission import Submission, submit
 from shared.subscriptions import DEFAULT_TYPES, Subscription, matches
@@ -165,6 +166,7 @@ class Protocol(RuleBasedStateMachine):
         self.services = replace(self.stores, **broken)
         subscriptions: Any = Faulty(self.stores.subscriptions, self.plan)
         self.services.subscriptions = subscriptions
+        self.services.rounds = Rounds()
         self.accepted: set[str] = set()
         self.messages: list[bytes] = []
         self.history: dict[str, list[Task]] = {}
@@ -273,6 +275,7 @@ class Protocol(RuleBasedStateMachine):
     def a_process_begins_anew(self) -> None:
         """It knows nothing."""
         self.services.audience = Audience()
+        self.services.rounds = Rounds()
 
     @rule(enabled=st.booleans(), fault=FAULTS)
     def a_webhook_is_disabled_or_enabled(self, enabled: bool, fault: Fault | None) -> None:
