@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from pydantic import BaseModel, ConfigDict
 
 from shared.handler import Context
@@ -14,6 +16,8 @@ class Payload(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     number: int = 0
+    seconds: float = 0
+    """It takes a nap."""
 
 
 class Result(BaseModel):
@@ -21,4 +25,5 @@ class Result(BaseModel):
 
 
 def run(payload: Payload, ctx: Context) -> Result:  # noqa: ARG001 - it does nothing
+    time.sleep(payload.seconds)
     return Result(number=payload.number)

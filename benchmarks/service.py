@@ -68,12 +68,19 @@ class Service:
             yield client
 
     def wait_until_ready(self) -> None:
+        """Until everything that it depends on answers too."""
+        self._wait_for("/api/health/ready")
+
+    def wait_until_healthy(self) -> None:
+        self._wait_for("/api/health")
+
+    def _wait_for(self, path: str) -> None:
         import httpx
 
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until:
             with suppress(httpx.HTTPError):
-                url = f"{self.environment['DOCMILL_URL']}/api/health/ready"
+                url = f"{self.environment['DOCMILL_URL']}{path}"
                 if httpx.get(url, timeout=15, trust_env=False).is_success:
                     return
             time.sleep(LOOK_SECONDS)
