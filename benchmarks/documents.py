@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.papers import SENTENCES
 from local.stack import ROOT
 
-SIZES = (1, 1, 2, 2, 3, 6, 8, 10)
+SIZES = (1, 1, 2, 2, 3, 6, 7, 8)
 """Pages of the documents that each format gets."""
 SAMPLES = ("operations-handbook.pdf", "passenger-faq.html", "travel-policy.docx")
 _PARAGRAPHS, _LENGTH = 4, 5

@@ -41,7 +41,7 @@ class LocalModel:
 
     dimensions = 384
     embedding_batch = 16
-    concurrency = 1
+    concurrency = 2  # so that no processor waits for the last text of a batch
     summary_model = "extractive"
     section_tokens = 200_000
 
