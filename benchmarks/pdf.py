@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.papers import Paper, papers
-from benchmarks.report import Report
+from benchmarks.report import Report, Table
 from shared.documents import Block, ConvertedDocument
 
 COLUMNS = (
@@ -73,7 +73,8 @@ def run() -> Report:
     scores = {paper.name: score(paper, converted(paper)) for paper in papers()}
     first, *others = scores.values()
     rows = {name: found.row() for name, found in scores.items()}
-    return Report("PDF structure", COLUMNS, rows | {"all": sum(others, start=first).row()})
+    table = Table("papers", COLUMNS, rows | {"all": sum(others, start=first).row()})
+    return Report("PDF structure", tables=[table])
 
 
 def converted(paper: Paper) -> ConvertedDocument:

@@ -1,45 +1,134 @@
-"""What a benchmark found: one line for each thing that was measured."""
+"""What a benchmark found: figures, some of which have a goal, and tables of what they come from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import ge, le, lt
+from typing import Any
 
-Figure = float | int | str | None
+Value = float | int | str | None
+_RULES = {"at least": ge, "at most": le, "below": lt}
 
 
 @dataclass(frozen=True)
-class Report:
-    """`rows`: name of what was measured -> figures, in the order of `columns`. None: does not apply."""
+class Goal:
+    """`rule`: at least, at most, below."""
+
+    rule: str
+    bound: float
+
+    def met(self, value: Value) -> bool:
+        return not isinstance(value, str | None) and bool(_RULES[self.rule](value, self.bound))
+
+    def __str__(self) -> str:
+        return f"{self.rule} {self.bound:g}"
+
+
+def at_least(bound: float) -> Goal:
+    return Goal("at least", bound)
+
+
+def at_most(bound: float) -> Goal:
+    return Goal("at most", bound)
+
+
+def below(bound: float) -> Goal:
+    return Goal("below", bound)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`name` has the unit, where there is one. None: it does not apply."""
+
+    name: str
+    value: Value
+    goal: Goal | None = None
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        return "" if self.goal is None else "met" if self.goal.met(self.value) else "missed"
+
+    def data(self) -> dict[str, Any]:
+        goal = str(self.goal) if self.goal else None
+        return {
+            "name": self.name,
+            "value": _rounded(self.value),
+            "goal": goal,
+            "verdict": self.verdict or None,
+            "note": self.note,
+        }
+
+    def cells(self) -> list[str]:
+        return [shown(self.value), str(self.goal or ""), self.verdict, self.note]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`rows`: name of what was measured -> values, in the order of `columns`. None: does not apply."""
 
     title: str
     columns: Sequence[str]
-    rows: Mapping[str, Sequence[Figure]]
+    rows: Mapping[str, Sequence[Value]]
 
     def text(self) -> str:
-        lines = [["", *self.columns], *([name, *map(shown, row)] for name, row in self.rows.items())]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join([self.title, "", *(_line(line, widths) for line in lines)])
+        rows = {name: [*map(shown, row)] for name, row in self.rows.items()}
+        return _aligned(self.title, self.columns, rows)
 
-    def figures(self) -> dict[str, dict[str, Figure]]:
+    def data(self) -> dict[str, dict[str, Value]]:
         return {
             name: dict(zip(self.columns, map(_rounded, row), strict=True)) for name, row in self.rows.items()
         }
 
 
-def shown(figure: Figure) -> str:
-    if figure is None:
+@dataclass(frozen=True)
+class Report:
+    title: str
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
+
+    def text(self) -> str:
+        return "\n\n".join(self._parts())
+
+    def _parts(self) -> Iterator[str]:
+        if self.figures:
+            rows = {figure.name: figure.cells() for figure in self.figures}
+            yield _aligned(self.title, ("", "goal", "", "note"), rows, left=(2, 3, 4))
+        yield from (table.text() for table in self.tables)
+
+    def data(self) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "figures": [figure.data() for figure in self.figures],
+            "tables": {table.title: table.data() for table in self.tables},
+        }
+
+
+def shown(value: Value) -> str:
+    if value is None:
         return "-"
-    return f"{figure:.3f}" if isinstance(figure, float) else str(figure)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _rounded(figure: Figure) -> Figure:
-    return round(figure, 4) if isinstance(figure, float) else figure
+def _rounded(value: Value) -> Value:
+    return round(value, 4) if isinstance(value, float) else value
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (
-        cell.rjust(width) if index else cell.ljust(width)
+def _aligned(
+    title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]], left: Sequence[int] = ()
+) -> str:
+    """`left`: columns that begin at their left edge, beside the first."""
+    lines = [["", *columns], *([name, *row] for name, row in rows.items())]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join([title, "", *(_line(line, widths, {0, *left}) for line in lines)])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], left: set[int]) -> str:
+    padded = (
+        cell.ljust(width) if index in left else cell.rjust(width)
         for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
     )
-    return "  ".join([first, *others]).rstrip()
+    return "  ".join(padded).rstrip()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import BENCHMARKS, pdf
+from benchmarks import BENCHMARKS, pdf, results
 from benchmarks.papers import names, paper
-from benchmarks.report import Report
+from benchmarks.report import Figure, Report, Table, at_least, at_most, below
 from shared.documents import Block
 
 # A fall of a hundredth in one paper is a paragraph or a cell that was right and no longer is.
@@ -30,21 +30,22 @@ FLOORS = {
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
-    return pdf.run()
+def table() -> Table:
+    (table,) = pdf.run().tables
+    return table
 
 
 @pytest.mark.parametrize("name", [*names(), "all"])
-def test_the_structure_of_each_paper_is_found(report: Report, name: str) -> None:
-    figures = report.figures()[name]
+def test_the_structure_of_each_paper_is_found(table: Table, name: str) -> None:
+    figures = table.data()[name]
     low = {
         key: value for key, floor in FLOORS.items() if (value := figures[key]) is not None and value < floor
     }
     assert low == {}
 
 
-def test_every_figure_has_a_floor(report: Report) -> None:
-    assert set(FLOORS) | {"words"} == set(report.columns)
+def test_every_figure_has_a_floor(table: Table) -> None:
+    assert set(FLOORS) | {"words"} == set(table.columns)
 
 
 def test_figures_tell_a_bad_result_from_a_good_one() -> None:
@@ -79,10 +80,38 @@ def run(only: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_prints_a_table_and_json() -> None:
     done = run("pdf")
     assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout.splitlines()[-1])["pdf"]["all"]) == set(pdf.COLUMNS)
+    tables = json.loads(done.stdout.splitlines()[-1])["pdf"]["tables"]
+    assert set(tables["papers"]["all"]) == set(pdf.COLUMNS)
+    kept = json.loads((results.RESULTS / "pdf.json").read_text())
+    assert kept["tables"] == tables
+    assert kept["commit"]
 
 
 def test_an_unknown_benchmark_is_named() -> None:
     done = run("nothing")
     assert done.returncode == 1
     assert all(name in done.stderr for name in ("nothing", *BENCHMARKS))
+
+
+def test_a_figure_is_held_to_its_goal() -> None:
+    assert Figure("ratio", 0.8, at_least(0.8)).verdict == "met"
+    assert Figure("ratio", 1.11, at_most(1.1)).verdict == "missed"
+    assert Figure("seconds", 1.5, below(1.5)).verdict == "missed"
+    assert Figure("seconds", None, below(1.5)).verdict == "missed"
+    assert Figure("seconds", 1.5).verdict == ""
+
+
+def test_a_report_is_a_table_for_people_and_data_for_programs() -> None:
+    report = Report(
+        "Start",
+        [Figure("ratio", 3.25, at_most(3.5), "of two | three"), Figure("modules", 700)],
+        [Table("imports", ["seconds"], {"app": [0.42], "bare": [None]})],
+    )
+    assert "ratio    3.250  at most 3.5  met  of two | three\nmodules    700\n" in report.text()
+    assert "bare        -" in report.text()
+    found = report.data()
+    assert found["figures"][0]["verdict"] == "met"
+    assert found["tables"] == {"imports": {"app": {"seconds": 0.42}, "bare": {"seconds": None}}}
+    page = results.table({"start": {**found, "at": "today", "commit": "1", "machine": "m", "seconds": 1.0}})
+    assert "| ratio | 3.250 | at most 3.5 | met | of two \\| three |\n| modules | 700 |  |  |  |" in page
+    assert "| app | 0.420 |\n| bare | - |" in page
