@@ -120,9 +120,7 @@ def _report(seconds: Mapping[str, Sequence[float]], requests: Mapping[str, Count
             Figure(
                 "queue path / Celery", rate["Docmill"] / rate["Celery"], at_least(1.2), "on the same storage"
             ),
-            Figure(
-                "storage requests of a task", totals[0], at_most(10), "without webhook, nobody polls in vain"
-            ),
+            Figure("storage requests of a task", totals[0], at_most(10), "8 when messages come one by one"),
         ],
         [
             Table("tasks/s", ["all rounds", *rounds], speed),
