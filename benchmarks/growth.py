@@ -38,7 +38,8 @@ NAPS, NAP_SECONDS = 160, 0.25
 PAGE = 50
 ROUNDS = 5
 """Of the sweep: in so many it looks at everything of an idle client."""
-SETTLE_SECONDS, IDLE_SECONDS = 15, 10
+SETTLE_SECONDS, SETTLE_SECONDS_EACH, IDLE_SECONDS = 5, 0.05, 8
+"""Until all listeners have started and look as seldom as they may; and how long they are counted."""
 POLL_SECONDS = 2
 """maxPollingInterval in host.json."""
 
@@ -149,7 +150,7 @@ def _functions(number: int) -> int:
 
 def _polls(number: int) -> float:
     with storage() as connection, _metered(connection, _names(number)) as (meter, _):
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(SETTLE_SECONDS + SETTLE_SECONDS_EACH * number)
         seconds = IDLE_SECONDS + AFTERWARDS
         return meter.of(partial(time.sleep, IDLE_SECONDS))["poll in vain"] / seconds
 
@@ -189,11 +190,15 @@ def _figures(costs: Mapping[int, Mapping[str, Cost]], idle: Mapping[int, Idle]) 
         for name in few
     ]
     most = CLIENTS[-1]
-    dearest = max(idle[most].sweeps) - max(idle[1].sweeps)
+    each = (max(idle[most].sweeps) - max(idle[1].sweeps)) / (most - 1)
+    common = max(idle[1].sweeps) - each
     return [
         *more,
         Figure(
-            "requests of a round of the sweep, for one idle client more", dearest / (most - 1), at_most(3)
+            "requests of a round of the sweep for each idle client",
+            each,
+            at_most(3),
+            f"beside {common:.1f} for all clients together",
         ),
         Figure(
             f"polls a second of {most} idle clients / what the back-off gives",
