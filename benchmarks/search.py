@@ -1,0 +1,367 @@
+"""Search through the API beside what it consists of: embedding the question and the same SQL function called
+bare, by one HTTP client in a process that does nothing else.
+
+100,000 chunks of 384 dimensions belong to 20 clients of 5 to 40,000. Each question is asked both ways, one
+right after the other and in turns first, so that both meet the same machine and the same caches. recall@10:
+how many of the ten nearest chunks, found by comparing all in full precision, the API gives. Rows written:
+whole documents by the app's own store beside the same functions called bare, with all indexes in place.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from benchmarks.corpus import CLIENTS, TOKENS, Corpus, Part
+from benchmarks.index import load
+from benchmarks.report import Figure, Report, Table, at_least, at_most
+
+if TYPE_CHECKING:
+    import httpx
+
+    from local.stack import Stack
+    from shared.core import Core
+    from shared.documents import EmbeddedChunk
+    from shared.ports import DocumentStore, LanguageModel
+
+T = TypeVar("T")
+
+MODES = ("vector", "text", "hybrid")
+TOP = 10
+QUESTIONS = 16
+WRITING_CLIENT, DOCUMENTS, CHUNKS, CHUNKS_AT_ONCE = "client-05", 6, 500, 100
+READY_SECONDS = 60
+
+
+@dataclass
+class Pair:
+    """Seconds of the same calls, through the app and bare."""
+
+    app: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
+
+    def time(self, number: int, app: Callable[[], T], bare: Callable[[], T]) -> T:
+        """Calls both, the bare one first every second time. Gives what the app gave."""
+        if number % 2:
+            _timed(self.bare, bare)
+            return _timed(self.app, app)
+        given = _timed(self.app, app)
+        _timed(self.bare, bare)
+        return given
+
+    def ratio(self, share: float) -> float:
+        return quantile(self.app, share) / quantile(self.bare, share)
+
+    def row(self) -> list[float]:
+        """Milliseconds: p50 and p95 of both, and their ratios."""
+        app, bare = (
+            [1000 * quantile(side, share) for share in (0.5, 0.95)] for side in (self.app, self.bare)
+        )
+        return [*app, *bare, self.ratio(0.5), self.ratio(0.95)]
+
+
+COLUMNS = ("API p50 ms", "API p95 ms", "bare p50 ms", "bare p95 ms", "p50 ratio", "p95 ratio")
+
+
+@dataclass
+class Found:
+    searches: Mapping[str, Pair]
+    recall: Mapping[str, float]
+    writes: Pair
+
+
+def run() -> Report:
+    from local import ports
+    from local.stack import Stack
+    from shared.core import Core
+    from shared.settings import read_settings
+
+    with tempfile.TemporaryDirectory(prefix="docmill-") as data, Stack(Path(data), ports.ANY) as stack:
+        environment = {**stack.environment(), "CLIENT_IDS": ",".join(CLIENTS)}
+        with closing(Core(read_settings(environment))) as core:
+            return _report(_measured(stack, core, environment))
+
+
+def _report(found: Found) -> Report:
+    ratios = [
+        Figure(
+            f"{mode} search p95 / bare p95",
+            pair.ratio(0.95),
+            at_most(1.3),
+            "bare: the same rpc" if mode == "text" else "bare: embedding the question and the same rpc",
+        )
+        for mode, pair in found.searches.items()
+    ]
+    worst = min(found.recall, key=lambda client: found.recall[client])
+    rows = DOCUMENTS * CHUNKS
+    return Report(
+        "Search",
+        [
+            *ratios,
+            Figure(
+                "lowest recall@10 of a client",
+                found.recall[worst],
+                at_least(0.98),
+                f"{CLIENTS[worst]} chunks of {sum(CLIENTS.values())}",
+            ),
+            Figure("rows written per second", rows / sum(found.writes.app), note="one thread, indexes live"),
+            Figure("rows written / bare", sum(found.writes.bare) / sum(found.writes.app)),
+        ],
+        [
+            Table("search", COLUMNS, {mode: pair.row() for mode, pair in found.searches.items()}),
+            Table(
+                "recall@10",
+                ("chunks", "recall"),
+                {name: [CLIENTS[name], found.recall[name]] for name in CLIENTS},
+            ),
+        ],
+    )
+
+
+def _measured(stack: Stack, core: Core, environment: Mapping[str, str]) -> Found:
+    from shared.keys import create_key
+
+    corpus = Corpus(lambda texts: core.models.embed(texts, timeout=60).vectors)
+    parts = [corpus.part(client, size) for client, size in CLIENTS.items()]
+    load(stack.postgres.url, core.models.embedding_model, parts)
+    core.prepare()
+    keys = {client: create_key(core.keys, client, datetime.now(UTC))[0] for client in CLIENTS}
+    with (
+        _api(stack, environment) as url,
+        _http(url) as http,
+        _http(stack.supabase.url, apikey=stack.supabase.key) as rest,
+    ):
+        bare = Bare(core.models, rest)
+        searches, recall = _searches(corpus, parts, Api(http, keys), bare)
+        return Found(searches, recall, _writes(corpus, core.documents, bare))
+
+
+# --- the two ways ------------------------------------------------------------------------------------------
+
+
+class Api:
+    def __init__(self, http: httpx.Client, keys: Mapping[str, str]) -> None:
+        self._http = http
+        self._keys = keys
+
+    def search(self, client: str, mode: str, question: str) -> list[str]:
+        """Ids of the chunks, best first."""
+        body = {"query": question, "mode": mode, "top_k": TOP}
+        answer = self._http.post("/api/search", json=body, headers={"X-API-Key": self._keys[client]})
+        answer.raise_for_status()
+        return [match["chunk_id"] for match in answer.json()["matches"]]
+
+
+class Bare:
+    """What a search and a write consist of."""
+
+    def __init__(self, models: LanguageModel, http: httpx.Client) -> None:
+        self.models = models
+        self._http = http
+
+    def search(self, client: str, mode: str, question: str) -> list[str]:
+        rows = self.call(
+            "docmill_search",
+            p_client=client,
+            p_mode=mode,
+            p_query=question,
+            p_model=self.models.embedding_model,
+            p_embedding=None if mode == "text" else json.dumps(self.embedded(question)),
+            p_top=TOP,
+        )
+        return [row["chunk_id"] for row in rows]
+
+    def embedded(self, question: str) -> tuple[float, ...]:
+        return self.models.embed([question], timeout=20, kind="query").vectors[0]
+
+    def call(self, function: str, **arguments: Any) -> Any:
+        answer = self._http.post(f"/rest/v1/rpc/{function}", json=arguments)
+        answer.raise_for_status()
+        return answer.json()
+
+
+@contextmanager
+def _api(stack: Stack, environment: Mapping[str, str]) -> Iterator[str]:
+    """Its address. A worker that serves HTTP and nothing else, so that no queue is polled meanwhile."""
+    from local.process import Child, base_environment
+    from local.stack import ROOT
+
+    port = stack.ports["DOCMILL_PORT"]
+    child = Child.start(
+        "The API",
+        [sys.executable, "-m", "worker", "--only", "http", "--port", str(port)],
+        log=stack.log("api"),
+        cwd=ROOT,
+        env={**base_environment(), **environment},
+        keep_open=stack.held,
+    )
+    try:
+        with _http(url := f"http://127.0.0.1:{port}") as http:
+            child.wait_until(lambda: _ready(http), READY_SECONDS)
+        yield url
+    finally:
+        child.stop()
+
+
+def _ready(http: httpx.Client) -> bool:
+    import httpx
+
+    try:
+        return http.get("/api/health/ready").is_success
+    except httpx.TransportError:
+        return False
+
+
+def _http(url: str, **headers: str) -> httpx.Client:
+    import httpx
+
+    return httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
+
+
+# --- searches ----------------------------------------------------------------------------------------------
+
+
+def _searches(
+    corpus: Corpus, parts: Sequence[Part], api: Api, bare: Bare
+) -> tuple[dict[str, Pair], dict[str, float]]:
+    """What each mode took, and the recall of each client."""
+    for part, mode in itertools.product(parts, MODES):  # connections, keys, models, caches
+        _ask(Pair(), 0, api, bare, part.client, mode, corpus.question())
+    pairs = {mode: Pair() for mode in MODES}
+    hits = dict.fromkeys(CLIENTS, 0.0)
+    for number, (place, part), mode in itertools.product(range(QUESTIONS), enumerate(parts), MODES):
+        question = corpus.question()
+        found = _ask(pairs[mode], number + place, api, bare, part.client, mode, question)
+        if mode == "vector":
+            wanted = part.nearest(bare.embedded(question), TOP)
+            hits[part.client] += len(wanted & {*found}) / len(wanted)
+    return pairs, {client: hit / QUESTIONS for client, hit in hits.items()}
+
+
+def _ask(pair: Pair, number: int, api: Api, bare: Bare, client: str, mode: str, question: str) -> list[str]:
+    asked = (client, mode, question)
+    return pair.time(number, partial(api.search, *asked), partial(bare.search, *asked))
+
+
+# --- writes ------------------------------------------------------------------------------------------------
+
+
+def _writes(corpus: Corpus, store: DocumentStore, bare: Bare) -> Pair:
+    pair = Pair()
+    for number in range(DOCUMENTS):
+        ids = [_announced(store, f"doc-{way}-{number}") for way in ("app", "bare")]
+        chunks = [_chunks(corpus) for _ in ids]
+        model = bare.models.embedding_model
+        pair.time(
+            number,
+            partial(_write, store, model, ids[0], chunks[0]),
+            partial(_write_bare, bare, model, ids[1], chunks[1]),
+        )
+    return pair
+
+
+def _announced(store: DocumentStore, document_id: str) -> str:
+    from shared.documents import Document
+
+    now = datetime.now(UTC)
+    document = Document(
+        document_id=document_id,
+        client_id=WRITING_CLIENT,
+        filename="a.pdf",
+        created_at=now,
+        updated_at=now,
+        blob="b",
+        **_FILE,
+    )
+    store.add(document)
+    return document_id
+
+
+_FILE: dict[str, Any] = {"content_type": "application/pdf", "size": 1, "sha256": "0"}
+
+
+def _chunks(corpus: Corpus) -> list[EmbeddedChunk]:
+    from shared.documents import Chunk, EmbeddedChunk
+
+    return [
+        EmbeddedChunk(
+            chunk=Chunk(
+                chunk_index=index, content=piece.content, page=1, headings=("A title",), tokens=TOKENS
+            ),
+            embedding=tuple(piece.vector.tolist()),
+        )
+        for index, piece in enumerate(corpus.part(WRITING_CLIENT, CHUNKS))
+    ]
+
+
+def _write(store: DocumentStore, model: str, document_id: str, chunks: Sequence[EmbeddedChunk]) -> None:
+    generation = store.begin(WRITING_CLIENT, document_id)
+    store.write(WRITING_CLIENT, document_id, generation, model, chunks)
+    store.activate(
+        WRITING_CLIENT,
+        document_id,
+        generation,
+        model=model,
+        chunks=len(chunks),
+        pages=1,
+        title=None,
+        markdown_blob="m",
+        **_FILE,
+    )
+
+
+def _write_bare(bare: Bare, model: str, document_id: str, chunks: Sequence[EmbeddedChunk]) -> None:
+    place = {"p_client": WRITING_CLIENT, "p_document": document_id}
+    place["p_generation"] = bare.call("docmill_begin_generation", **place)
+    rows = [_row(f"{document_id}-{index:04d}", embedded) for index, embedded in enumerate(chunks)]
+    for start in range(0, len(rows), CHUNKS_AT_ONCE):
+        some = json.dumps(rows[start : start + CHUNKS_AT_ONCE])
+        bare.call("docmill_write_chunks", **place, p_model=model, p_chunks=some)
+    bare.call(
+        "docmill_activate_generation",
+        **place,
+        p_model=model,
+        p_chunks=len(rows),
+        p_pages=1,
+        p_title=None,
+        p_markdown_blob="m",
+        **{f"p_{name}": value for name, value in _FILE.items()},
+    )
+
+
+def _row(chunk_id: str, embedded: EmbeddedChunk) -> dict[str, Any]:
+    chunk = embedded.chunk
+    return {
+        "chunk_index": chunk.chunk_index,
+        "chunk_id": chunk_id,
+        "content": chunk.content,
+        "page": chunk.page,
+        "headings": chunk.headings,
+        "tokens": chunk.tokens,
+        "content_hash": chunk.content_hash,
+        "embedding": json.dumps(embedded.embedding),
+    }
+
+
+# --- time --------------------------------------------------------------------------------------------------
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[min(int(share * len(values)), len(values) - 1)]
+
+
+def _timed(seconds: list[float], call: Callable[[], T]) -> T:
+    began = time.perf_counter()
+    given = call()
+    seconds.append(time.perf_counter() - began)
+    return given
