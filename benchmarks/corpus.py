@@ -154,7 +154,7 @@ class Corpus:
         return f"{' '.join(self._filler[picked])} {self.topics[topic].text}"
 
     def _unit(self, rows: int, columns: int) -> np.ndarray:
-        return _normed(self._random.standard_normal((rows, columns), dtype=np.float32))
+        return _normed(self._random.standard_normal((rows, columns), dtype="f"))
 
 
 def _normed(vectors: np.ndarray) -> np.ndarray:

@@ -31,15 +31,14 @@ if TYPE_CHECKING:
 
     from local.stack import Stack
     from shared.core import Core
-    from shared.documents import EmbeddedChunk
+    from shared.documents import Document, EmbeddedChunk
     from shared.ports import DocumentStore, LanguageModel
 
 T = TypeVar("T")
 
 MODES = ("vector", "text", "hybrid")
 TOP = 10
-QUESTIONS = 16
-WRITING_CLIENT, DOCUMENTS, CHUNKS, CHUNKS_AT_ONCE = "client-05", 6, 500, 100
+CHUNKS, CHUNKS_AT_ONCE = 500, 100
 READY_SECONDS = 60
 
 
@@ -73,8 +72,21 @@ class Pair:
 COLUMNS = ("API p50 ms", "API p95 ms", "bare p50 ms", "bare p95 ms", "p50 ratio", "p95 ratio")
 
 
-@dataclass
+@dataclass(frozen=True)
+class Size:
+    """Chunks of each client, questions to each client and mode, documents written each way."""
+
+    clients: Mapping[str, int]
+    questions: int
+    documents: int
+
+
+FULL = Size(CLIENTS, questions=16, documents=6)
+
+
+@dataclass(frozen=True)
 class Found:
+    size: Size
     searches: Mapping[str, Pair]
     recall: Mapping[str, float]
     writes: Pair
@@ -83,67 +95,70 @@ class Found:
 def run() -> Report:
     from local import ports
     from local.stack import Stack
-    from shared.core import Core
-    from shared.settings import read_settings
 
     with tempfile.TemporaryDirectory(prefix="docmill-") as data, Stack(Path(data), ports.ANY) as stack:
-        environment = {**stack.environment(), "CLIENT_IDS": ",".join(CLIENTS)}
-        with closing(Core(read_settings(environment))) as core:
-            return _report(_measured(stack, core, environment))
+        return report(measured(stack, FULL))
 
 
-def _report(found: Found) -> Report:
-    ratios = [
-        Figure(
-            f"{mode} search p95 / bare p95",
-            pair.ratio(0.95),
-            at_most(1.3),
-            "bare: the same rpc" if mode == "text" else "bare: embedding the question and the same rpc",
-        )
-        for mode, pair in found.searches.items()
-    ]
+def report(found: Found) -> Report:
+    return Report("Search", [*_ratios(found), _recall(found), *_written(found)], _tables(found))
+
+
+def _ratios(found: Found) -> Iterator[Figure]:
+    for mode, pair in found.searches.items():
+        what = "the same rpc" if mode == "text" else "embedding the question and the same rpc"
+        yield Figure(f"{mode} search p95 / bare p95", pair.ratio(0.95), at_most(1.3), f"bare: {what}")
+
+
+def _recall(found: Found) -> Figure:
     worst = min(found.recall, key=lambda client: found.recall[client])
-    rows = DOCUMENTS * CHUNKS
-    return Report(
-        "Search",
-        [
-            *ratios,
-            Figure(
-                "lowest recall@10 of a client",
-                found.recall[worst],
-                at_least(0.98),
-                f"{CLIENTS[worst]} chunks of {sum(CLIENTS.values())}",
-            ),
-            Figure("rows written per second", rows / sum(found.writes.app), note="one thread, indexes live"),
-            Figure("rows written / bare", sum(found.writes.bare) / sum(found.writes.app)),
-        ],
-        [
-            Table("search", COLUMNS, {mode: pair.row() for mode, pair in found.searches.items()}),
-            Table(
-                "recall@10",
-                ("chunks", "recall"),
-                {name: [CLIENTS[name], found.recall[name]] for name in CLIENTS},
-            ),
-        ],
+    chunks, of_all = found.size.clients[worst], sum(found.size.clients.values())
+    return Figure(
+        "lowest recall@10 of a client", found.recall[worst], at_least(0.98), f"{chunks} of {of_all} chunks"
     )
 
 
-def _measured(stack: Stack, core: Core, environment: Mapping[str, str]) -> Found:
+def _written(found: Found) -> Iterator[Figure]:
+    rows, seconds = found.size.documents * CHUNKS, found.writes
+    yield Figure("rows written per second", rows / sum(seconds.app), note="one thread, all indexes in place")
+    yield Figure("rows written / bare", sum(seconds.bare) / sum(seconds.app))
+
+
+def _tables(found: Found) -> list[Table]:
+    clients = {client: [chunks, found.recall[client]] for client, chunks in found.size.clients.items()}
+    return [
+        Table("search", COLUMNS, {mode: pair.row() for mode, pair in found.searches.items()}),
+        Table("recall@10", ("chunks", "recall"), clients),
+    ]
+
+
+def measured(stack: Stack, size: Size) -> Found:
+    """`stack`: all of it, started."""
+    from shared.core import Core
+    from shared.settings import read_settings
+
+    environment = {**stack.environment(), "CLIENT_IDS": ",".join(size.clients)}
+    with closing(Core(read_settings(environment))) as core:
+        corpus = Corpus(lambda texts: core.models.embed(texts, timeout=60).vectors)
+        parts = [corpus.part(client, chunks) for client, chunks in size.clients.items()]
+        load(stack.postgres.url, core.models.embedding_model, parts)
+        with (
+            _api(stack, environment) as url,
+            _http(url) as http,
+            _http(stack.supabase.url, apikey=stack.supabase.key) as rest,
+        ):
+            api, bare = Api(http, _keys(core)), Bare(core.models, rest)
+            searches, recall = _searches(corpus, parts, api, bare, size.questions)
+            return Found(size, searches, recall, _writes(corpus, core, bare, size.documents))
+
+
+def _keys(core: Core) -> dict[str, str]:
+    """A key of each client."""
     from shared.keys import create_key
 
-    corpus = Corpus(lambda texts: core.models.embed(texts, timeout=60).vectors)
-    parts = [corpus.part(client, size) for client, size in CLIENTS.items()]
-    load(stack.postgres.url, core.models.embedding_model, parts)
     core.prepare()
-    keys = {client: create_key(core.keys, client, datetime.now(UTC))[0] for client in CLIENTS}
-    with (
-        _api(stack, environment) as url,
-        _http(url) as http,
-        _http(stack.supabase.url, apikey=stack.supabase.key) as rest,
-    ):
-        bare = Bare(core.models, rest)
-        searches, recall = _searches(corpus, parts, Api(http, keys), bare)
-        return Found(searches, recall, _writes(corpus, core.documents, bare))
+    now = datetime.now(UTC)
+    return {client: create_key(core.keys, client, now)[0] for client in core.settings.client_ids}
 
 
 # --- the two ways ------------------------------------------------------------------------------------------
@@ -193,10 +208,11 @@ class Bare:
 @contextmanager
 def _api(stack: Stack, environment: Mapping[str, str]) -> Iterator[str]:
     """Its address. A worker that serves HTTP and nothing else, so that no queue is polled meanwhile."""
+    from local import ports
     from local.process import Child, base_environment
     from local.stack import ROOT
 
-    port = stack.ports["DOCMILL_PORT"]
+    port = ports.choose(ports.ANY)["DOCMILL_PORT"]  # that of the stack may be another's
     child = Child.start(
         "The API",
         [sys.executable, "-m", "worker", "--only", "http", "--port", str(port)],
@@ -232,20 +248,20 @@ def _http(url: str, **headers: str) -> httpx.Client:
 
 
 def _searches(
-    corpus: Corpus, parts: Sequence[Part], api: Api, bare: Bare
+    corpus: Corpus, parts: Sequence[Part], api: Api, bare: Bare, questions: int
 ) -> tuple[dict[str, Pair], dict[str, float]]:
     """What each mode took, and the recall of each client."""
     for part, mode in itertools.product(parts, MODES):  # connections, keys, models, caches
         _ask(Pair(), 0, api, bare, part.client, mode, corpus.question())
     pairs = {mode: Pair() for mode in MODES}
-    hits = dict.fromkeys(CLIENTS, 0.0)
-    for number, (place, part), mode in itertools.product(range(QUESTIONS), enumerate(parts), MODES):
+    hits = {part.client: 0.0 for part in parts}
+    for number, (place, part), mode in itertools.product(range(questions), enumerate(parts), MODES):
         question = corpus.question()
         found = _ask(pairs[mode], number + place, api, bare, part.client, mode, question)
         if mode == "vector":
             wanted = part.nearest(bare.embedded(question), TOP)
             hits[part.client] += len(wanted & {*found}) / len(wanted)
-    return pairs, {client: hit / QUESTIONS for client, hit in hits.items()}
+    return pairs, {client: hit / questions for client, hit in hits.items()}
 
 
 def _ask(pair: Pair, number: int, api: Api, bare: Bare, client: str, mode: str, question: str) -> list[str]:
@@ -256,38 +272,36 @@ def _ask(pair: Pair, number: int, api: Api, bare: Bare, client: str, mode: str, 
 # --- writes ------------------------------------------------------------------------------------------------
 
 
-def _writes(corpus: Corpus, store: DocumentStore, bare: Bare) -> Pair:
-    pair = Pair()
-    for number in range(DOCUMENTS):
-        ids = [_announced(store, f"doc-{way}-{number}") for way in ("app", "bare")]
-        chunks = [_chunks(corpus) for _ in ids]
-        model = bare.models.embedding_model
+def _writes(corpus: Corpus, core: Core, bare: Bare, documents: int) -> Pair:
+    """Of one client: the same number of documents, one by the store and one bare in turns."""
+    pair, client = Pair(), core.settings.client_ids[0]
+    for number in range(documents):
+        stored, sent = (_new(core.documents, client, f"doc-{way}-{number}") for way in ("app", "bare"))
         pair.time(
             number,
-            partial(_write, store, model, ids[0], chunks[0]),
-            partial(_write_bare, bare, model, ids[1], chunks[1]),
+            partial(_write, core, stored, _chunks(corpus)),
+            partial(_write_bare, bare, sent, _chunks(corpus)),
         )
     return pair
 
 
-def _announced(store: DocumentStore, document_id: str) -> str:
+def _new(store: DocumentStore, client: str, document_id: str) -> Document:
     from shared.documents import Document
 
     now = datetime.now(UTC)
-    document = Document(
-        document_id=document_id,
-        client_id=WRITING_CLIENT,
-        filename="a.pdf",
-        created_at=now,
-        updated_at=now,
-        blob="b",
-        **_FILE,
-    )
-    store.add(document)
-    return document_id
-
-
-_FILE: dict[str, Any] = {"content_type": "application/pdf", "size": 1, "sha256": "0"}
+    return store.add(
+        Document(
+            document_id=document_id,
+            client_id=client,
+            filename="a.pdf",
+            content_type="application/pdf",
+            size=1,
+            sha256="0",
+            created_at=now,
+            updated_at=now,
+            blob="b",
+        )
+    )[0]
 
 
 def _chunks(corpus: Corpus) -> list[EmbeddedChunk]:
@@ -295,20 +309,21 @@ def _chunks(corpus: Corpus) -> list[EmbeddedChunk]:
 
     return [
         EmbeddedChunk(
-            chunk=Chunk(
-                chunk_index=index, content=piece.content, page=1, headings=("A title",), tokens=TOKENS
-            ),
+            chunk=Chunk(chunk_index=index, content=piece.content, page=1, headings=("Title",), tokens=TOKENS),
             embedding=tuple(piece.vector.tolist()),
         )
-        for index, piece in enumerate(corpus.part(WRITING_CLIENT, CHUNKS))
+        for index, piece in enumerate(corpus.part("any", CHUNKS))
     ]
 
 
-def _write(store: DocumentStore, model: str, document_id: str, chunks: Sequence[EmbeddedChunk]) -> None:
-    generation = store.begin(WRITING_CLIENT, document_id)
-    store.write(WRITING_CLIENT, document_id, generation, model, chunks)
+def _write(core: Core, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
+    """As an ingestion does."""
+    store, model = core.documents, core.models.embedding_model
+    client, document_id = document.client_id, document.document_id
+    generation = store.begin(client, document_id)
+    store.write(client, document_id, generation, model, chunks)
     store.activate(
-        WRITING_CLIENT,
+        client,
         document_id,
         generation,
         model=model,
@@ -316,26 +331,30 @@ def _write(store: DocumentStore, model: str, document_id: str, chunks: Sequence[
         pages=1,
         title=None,
         markdown_blob="m",
-        **_FILE,
+        size=document.size,
+        sha256="0",
+        content_type=document.content_type,
     )
 
 
-def _write_bare(bare: Bare, model: str, document_id: str, chunks: Sequence[EmbeddedChunk]) -> None:
-    place = {"p_client": WRITING_CLIENT, "p_document": document_id}
+def _write_bare(bare: Bare, document: Document, chunks: Sequence[EmbeddedChunk]) -> None:
+    place = {"p_client": document.client_id, "p_document": document.document_id}
     place["p_generation"] = bare.call("docmill_begin_generation", **place)
-    rows = [_row(f"{document_id}-{index:04d}", embedded) for index, embedded in enumerate(chunks)]
+    place["p_model"] = bare.models.embedding_model
+    rows = [_row(f"{document.document_id}-{index:04d}", embedded) for index, embedded in enumerate(chunks)]
     for start in range(0, len(rows), CHUNKS_AT_ONCE):
         some = json.dumps(rows[start : start + CHUNKS_AT_ONCE])
-        bare.call("docmill_write_chunks", **place, p_model=model, p_chunks=some)
+        bare.call("docmill_write_chunks", **place, p_chunks=some)
     bare.call(
         "docmill_activate_generation",
         **place,
-        p_model=model,
         p_chunks=len(rows),
         p_pages=1,
         p_title=None,
         p_markdown_blob="m",
-        **{f"p_{name}": value for name, value in _FILE.items()},
+        p_size=document.size,
+        p_sha256="0",
+        p_content_type=document.content_type,
     )
 
 

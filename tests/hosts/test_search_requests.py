@@ -26,7 +26,9 @@ def model() -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="module")
 def core(stack: Stack, model: ModelServer) -> Iterator[Core]:
-    with core_on(stack, MODEL_PROVIDER="openai", OPENAI_BASE_URL=model.url) as core:
+    with core_on(
+        stack, MODEL_PROVIDER="openai", OPENAI_BASE_URL=model.url, OPENAI_EMBEDDING_MODEL="minilm"
+    ) as core:
         yield core
 
 
