@@ -14,7 +14,7 @@ _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="A key of
 _bearer = HTTPBearer(auto_error=False)
 
 
-def get_core(request: Request) -> Core:
+async def get_core(request: Request) -> Core:
     core: Core = request.app.state.core
     return core
 

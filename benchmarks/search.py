@@ -58,6 +58,9 @@ class Pair:
         _timed(self.bare, bare)
         return given
 
+    def __add__(self, other: Pair) -> Pair:
+        return Pair(self.app + other.app, self.bare + other.bare)
+
     def ratio(self, share: float) -> float:
         return quantile(self.app, share) / quantile(self.bare, share)
 
@@ -81,15 +84,25 @@ class Size:
     documents: int
 
 
-FULL = Size(CLIENTS, questions=16, documents=6)
+FULL = Size(CLIENTS, questions=24, documents=6)
 
 
 @dataclass(frozen=True)
 class Found:
+    """`searches`: by client and mode."""
+
     size: Size
-    searches: Mapping[str, Pair]
+    searches: Mapping[tuple[str, str], Pair]
     recall: Mapping[str, float]
     writes: Pair
+
+    @property
+    def modes(self) -> dict[str, Pair]:
+        """Of all clients, each of which asked as often as any other."""
+        return {
+            mode: sum((pair for (_, of), pair in self.searches.items() if of == mode), Pair())
+            for mode in MODES
+        }
 
 
 def run() -> Report:
@@ -105,7 +118,7 @@ def report(found: Found) -> Report:
 
 
 def _ratios(found: Found) -> Iterator[Figure]:
-    for mode, pair in found.searches.items():
+    for mode, pair in found.modes.items():
         what = "the same rpc" if mode == "text" else "embedding the question and the same rpc"
         yield Figure(f"{mode} search p95 / bare p95", pair.ratio(0.95), at_most(1.3), f"bare: {what}")
 
@@ -125,10 +138,17 @@ def _written(found: Found) -> Iterator[Figure]:
 
 
 def _tables(found: Found) -> list[Table]:
-    clients = {client: [chunks, found.recall[client]] for client, chunks in found.size.clients.items()}
+    clients = {
+        client: [
+            chunks,
+            found.recall[client],
+            *(1000 * quantile(found.searches[client, mode].app, 0.5) for mode in MODES),
+        ]
+        for client, chunks in found.size.clients.items()
+    }
     return [
-        Table("search", COLUMNS, {mode: pair.row() for mode, pair in found.searches.items()}),
-        Table("recall@10", ("chunks", "recall"), clients),
+        Table("search", COLUMNS, {mode: pair.row() for mode, pair in found.modes.items()}),
+        Table("clients", ("chunks", "recall@10", *(f"{mode} p50 ms" for mode in MODES)), clients),
     ]
 
 
@@ -249,15 +269,15 @@ def _http(url: str, **headers: str) -> httpx.Client:
 
 def _searches(
     corpus: Corpus, parts: Sequence[Part], api: Api, bare: Bare, questions: int
-) -> tuple[dict[str, Pair], dict[str, float]]:
-    """What each mode took, and the recall of each client."""
+) -> tuple[dict[tuple[str, str], Pair], dict[str, float]]:
+    """What each client's searches took in each mode, and the recall of each client."""
     for part, mode in itertools.product(parts, MODES):  # connections, keys, models, caches
         _ask(Pair(), 0, api, bare, part.client, mode, corpus.question())
-    pairs = {mode: Pair() for mode in MODES}
+    pairs = {(part.client, mode): Pair() for part, mode in itertools.product(parts, MODES)}
     hits = {part.client: 0.0 for part in parts}
     for number, (place, part), mode in itertools.product(range(questions), enumerate(parts), MODES):
         question = corpus.question()
-        found = _ask(pairs[mode], number + place, api, bare, part.client, mode, question)
+        found = _ask(pairs[part.client, mode], number + place, api, bare, part.client, mode, question)
         if mode == "vector":
             wanted = part.nearest(bare.embedded(question), TOP)
             hits[part.client] += len(wanted & {*found}) / len(wanted)

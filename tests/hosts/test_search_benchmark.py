@@ -17,7 +17,7 @@ def test_it_measures_every_mode_and_the_recall_of_every_client(stack: Stack) -> 
     found = search.measured(stack, size)
     with psycopg.connect(stack.postgres.url) as database:
         assert database.execute(INDEXES).fetchall() == before
-    assert {mode: (len(pair.app), len(pair.bare)) for mode, pair in found.searches.items()} == dict.fromkeys(
+    assert {mode: (len(pair.app), len(pair.bare)) for mode, pair in found.modes.items()} == dict.fromkeys(
         search.MODES, (4, 4)
     )
     assert found.recall == {"bench-large": 1.0, "bench-small": 1.0}
