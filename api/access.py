@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Query, Request, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from shared.core import Core
@@ -22,13 +23,16 @@ async def get_core(request: Request) -> Core:
 CoreOf = Annotated[Core, Depends(get_core)]
 
 
-def get_client(
+async def get_client(
     core: CoreOf,
     key: Annotated[str | None, Security(_header)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> str:
     """The client that the key belongs to. Raises Unauthorized."""
-    client_id = core.authenticator.client_of(key or (bearer.credentials if bearer else None))
+    text = key or (bearer.credentials if bearer else None)
+    client_id = core.authenticator.remembered(text)
+    if client_id is None:
+        client_id = await run_in_threadpool(core.authenticator.client_of, text)
     if client_id not in core.settings.client_ids:
         raise Unauthorized
     return client_id

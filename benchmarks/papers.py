@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.story import Story
 from benchmarks.typesetting import Frame, Piece, Press
 
-_SENTENCES = (
+SENTENCES = (
     "The harbour master keeps a ledger of every ship that lies at the quay overnight.",
     "Pilots come aboard two miles before the breakwater and leave again behind the lighthouse.",
     "Grain is weighed before it leaves the warehouse, and once more when the wagon arrives.",
@@ -74,8 +74,8 @@ def paper(name: str) -> Paper:
 
 
 def prose(start: int, sentences: int) -> Piece:
-    count = len(_SENTENCES)
-    return Piece("text", " ".join(_SENTENCES[(start + index) % count] for index in range(sentences)))
+    count = len(SENTENCES)
+    return Piece("text", " ".join(SENTENCES[(start + index) % count] for index in range(sentences)))
 
 
 def heading(level: int, text: str) -> Piece:
@@ -150,9 +150,9 @@ def _labels() -> Press:
 
 def _lists() -> Press:
     press = Press(_ONE)
-    press.put(heading(1, "What to do in a storm"), prose(3, 3), *items(*_SENTENCES[4:9]))
+    press.put(heading(1, "What to do in a storm"), prose(3, 3), *items(*SENTENCES[4:9]))
     press.put(*items("Doors", "Windows and shutters", "The boat"), prose(9, 4), heading(2, "Afterwards"))
-    press.put(*items(*(f"{number}. {_SENTENCES[number + 10]}" for number in range(1, 6))), prose(17, 3))
+    press.put(*items(*(f"{number}. {SENTENCES[number + 10]}" for number in range(1, 6))), prose(17, 3))
     return press
 
 
@@ -296,7 +296,7 @@ def _no_tables() -> Press:
     press = Press(_ONE)
     press.put(heading(1, "Contents"))
     press.contents(("1 Arrival", 3), ("2 Storage of goods", 7), ("2.1 Exceptions", 9), ("3 Departure", 12))
-    press.put(prose(0, 3), *items(*(f"{number}. {_SENTENCES[number]}" for number in range(1, 5))))
+    press.put(prose(0, 3), *items(*(f"{number}. {SENTENCES[number]}" for number in range(1, 5))))
     press.put(*items("Rope", "Lamp", "Oil"), prose(6, 3))
     press.code(
         "SELECT berth, depth FROM quay", "WHERE depth > 10 AND free = 1", "ORDER BY depth, berth, name"
@@ -361,7 +361,7 @@ def _another_writer() -> Story:
         ("SPAN", (3, 0), (4, 0)),
         ("SPAN", (0, 0), (0, 1)),
     )
-    story.put(*items(*_SENTENCES[4:7]), prose(15, 4), heading(3, "Who does what"), prose(2, 3))
+    story.put(*items(*SENTENCES[4:7]), prose(15, 4), heading(3, "Who does what"), prose(2, 3))
     story.table(_DUTIES, [70, 150, 90], ("BACKGROUND", (0, 0), (-1, 0), (0.9, 0.9, 0.9)))
     story.put(prose(19, 5))
     story.table(_BERTHS, None, ("LINEBELOW", (0, 0), (-1, -1), *line))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from benchmarks.report import Report, shown
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results"
 PAGE = ROOT / "docs/performance.md"
+PICTURES = ROOT / "docs/pictures"
 BEGIN, END = "<!-- the last run, written by make bench PAGE=1 -->", "<!-- end of the last run -->"
 
 
@@ -66,8 +68,16 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+def picture(name: str, svg: str) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.svg").write_text(svg)
+
+
 def write_page() -> None:
-    """Puts the table into docs/performance.md, between its two comments."""
+    """Puts the table into docs/performance.md, between its two comments, and the pictures beside it."""
+    PICTURES.mkdir(exist_ok=True)
+    for path in RESULTS.glob("*.svg"):
+        shutil.copy(path, PICTURES)
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     PAGE.write_text(f"{before}{BEGIN}\n\n{table(kept())}\n{END}{after}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import dead_letters, doctor, documents, keys, tasks, webhooks
+from cli import dead_letters, doctor, documents, keys, smoke, tasks, webhooks
 from cli.client import DEFAULT_URL, Failure
 from cli.config import Config
 from cli.output import note, say
@@ -94,6 +94,7 @@ app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.webhook_secret, name="webhook-secret")
 app.command("secrets-key")(keys.secrets_key)
 app.command("doctor")(doctor.doctor)
+app.command("smoke")(smoke.smoke)
 
 
 def main() -> None:

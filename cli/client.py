@@ -63,9 +63,10 @@ class Unreadable(Misuse):
 
 
 class OutOfReach(Failure):
-    """The service did not answer, or said that it cannot at the moment."""
+    """The service did not answer, or said that it cannot at the moment: then `answer` is what it said."""
 
     exit_status = 3
+    answer: Json | None = None
 
 
 class Busy(OutOfReach):
@@ -106,6 +107,24 @@ class Api:
 
     def close(self) -> None:
         self._http.close()
+
+    def health(self) -> Json:
+        """`{status, version}`. 404 is out of reach: so answers a host that has no functions yet."""
+        try:
+            return self._json("GET", "/api/health")
+        except Misuse as error:
+            if error.status == httpx.codes.NOT_FOUND:
+                raise OutOfReach("There is no Docmill at this URL, or it has not started yet.") from error
+            raise
+
+    def ready(self) -> Json:
+        """`{status, checks}`, also when something is not ready: `checks` says what is wrong with it."""
+        try:
+            return self._json("GET", "/api/health/ready")
+        except OutOfReach as error:
+            if error.answer is not None and "checks" in error.answer:
+                return error.answer
+            raise
 
     def upload(self, path: Path) -> Json:
         """The Document; the same one again when this file was uploaded before."""
@@ -203,6 +222,10 @@ class Api:
     def document(self, document_id: str) -> Json:
         return self._json("GET", f"/api/documents/{_part(document_id)}")
 
+    def delete_document(self, document_id: str) -> None:
+        """With everything that was made of it. Its tasks are cancelled."""
+        self._send("DELETE", f"/api/documents/{_part(document_id)}")
+
     def search(
         self, query: str, top_k: int = 5, mode: str = "hybrid", document_id: str | None = None
     ) -> Json:
@@ -274,7 +297,9 @@ def _failure(answer: httpx.Response) -> Failure:
     detail += "".join(f" {_location(error)}: {error.get('msg')}." for error in problem.get("errors") or [])
     if answer.status_code >= 500 or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
         wait = answer.headers.get("Retry-After", "")
-        return Busy(detail, float(wait)) if wait.isdigit() else OutOfReach(detail)
+        failure = Busy(detail, float(wait)) if wait.isdigit() else OutOfReach(detail)
+        failure.answer = problem
+        return failure
     kind = TaskUnsuccessful if problem.get("code") in _TASK_FAILED else Misuse
     return kind(detail, answer.status_code, problem.get("code"))
 

@@ -1,6 +1,7 @@
 """Where the command line gets its settings from: `--env-file`, the environment, `.local/env`.
 
-A key never stands on the command line, where every user of the machine could read it.
+A key does not stand on the command line, where every user of the machine could read it; `docmill smoke`
+alone takes one there, since machines that deploy have no other users.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Config:
     """What was typed before the command. `key_env` names the variable that holds the API key."""
 
     url: str | None = None
+    key: str | None = field(default=None, repr=False)
     key_env: str = "DOCMILL_API_KEY"
     env_files: Sequence[Path] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
@@ -30,7 +32,7 @@ class Config:
 
     def api(self) -> Api:
         values = self._values(named=self._names_a_service())
-        key = values.get(self.key_env)
+        key = self.key or values.get(self.key_env)
         if not key:
             raise Misuse(f"There is no API key. Set {self.key_env}, or name a dotenv file by --env-file.")
         return Api(self.url or values.get("DOCMILL_URL") or DEFAULT_URL, key)
@@ -45,7 +47,7 @@ class Config:
         return {name: values[name] for name in names if values.get(name)}
 
     def _names_a_service(self) -> bool:
-        return self.url is not None or self._names("DOCMILL_URL", self.key_env)
+        return (self.url or self.key) is not None or self._names("DOCMILL_URL", self.key_env)
 
     def _names(self, *prefixes: str) -> bool:
         return any(value and name.upper().startswith(prefixes) for name, value in self.environ.items())

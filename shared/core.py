@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from handlers import HANDLERS
 from shared import VERSION
+from shared.audience import Audience
 from shared.backlog import QueueBacklog
 from shared.errors import BlobNotFound, DocmillError
 from shared.measures import Bounded, Bounds, codes
@@ -36,6 +37,7 @@ from shared.ports import (
     TaskQueue,
     TaskStore,
 )
+from shared.rounds import Rounds
 from shared.settings import Settings, SettingsError, read_settings
 from shared.telemetry import Telemetry, install, installed
 
@@ -198,6 +200,14 @@ class Core:
     def backlog(self) -> Backlog:
         limit = self.settings.max_queued_tasks_per_client
         return self._part("backlog", lambda: QueueBacklog(self.queues, limit))
+
+    @property
+    def audience(self) -> Audience:
+        return self._part("audience", Audience)
+
+    @property
+    def rounds(self) -> Rounds:
+        return self._part("rounds", Rounds)
 
     @property
     def documents(self) -> DocumentStore:

@@ -46,16 +46,15 @@ class Authenticator:
 
     def client_of(self, text: str | None) -> str:
         """Raises Unauthorized, in the same words whatever is wrong with the key."""
-        form = _FORM.match(text or "")
-        if form is None:
-            raise Unauthorized
-        client_id, key_id, secret = form.groups()
-        key = self._find(client_id, key_id)
-        expected = key.secret_hash if key else _hash("")
-        proven = hmac.compare_digest(expected, _hash(secret))
-        if key is None or not proven or key.revoked_at is not None:
-            raise Unauthorized
-        return key.client_id
+        client_id, key_id, secret = _parts(text)
+        return _proven(self._find(client_id, key_id), secret)
+
+    def remembered(self, text: str | None) -> str | None:
+        """The same without a look at the store: None for a key that was not seen lately."""
+        client_id, key_id, secret = _parts(text)
+        with self._lock:
+            until, key = self._known.get((client_id, key_id), (0.0, None))
+        return _proven(key, secret) if until > time.monotonic() else None
 
     def _find(self, client_id: str, key_id: str) -> ApiKey | None:
         name, now = (client_id, key_id), time.monotonic()
@@ -70,3 +69,19 @@ class Authenticator:
             while len(self._known) > REMEMBER_KEYS:
                 self._known.popitem(last=False)
         return key
+
+
+def _parts(text: str | None) -> tuple[str, str, str]:
+    form = _FORM.match(text or "")
+    if form is None:
+        raise Unauthorized
+    client_id, key_id, secret = form.groups()
+    return client_id, key_id, secret
+
+
+def _proven(key: ApiKey | None, secret: str) -> str:
+    expected = key.secret_hash if key else _hash("")
+    proven = hmac.compare_digest(expected, _hash(secret))
+    if key is None or not proven or key.revoked_at is not None:
+        raise Unauthorized
+    return key.client_id

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 
 from shared.errors import DocmillError, StorageUnavailable
@@ -90,13 +90,15 @@ class Lease:
         claimed_at: float,
         renew_until: float,
         halt: Halt | None = None,
+        tell: Callable[[Task], Collection[int]] | None = None,
         given_up: Callable[[Task, DocmillError | None], Task] = cancelled,
         abandoned: Callable[[Row], object] = lambda row: row,
     ) -> None:
         """Monotonic times: `claimed_at` just before the claim was written; after `renew_until` the lease is
-        let go, so that a handler that hangs does not keep its task for ever. `given_up` says what becomes of
-        a task whose handler does not stop, `abandoned` is told, in the thread, of the row that was written
-        so."""
+        let go, so that a handler that hangs does not keep its task for ever. `tell`, in a thread of its own,
+        tells what a task that runs for longer than a beat has in its outbox, and gives the `sequence` of each
+        event that is done with. `given_up` says what becomes of a task whose handler does not stop,
+        `abandoned` is told, in the thread, of the row that was written so."""
         self._tasks = tasks
         self._row = row
         self._owner = row.task.owner
@@ -107,6 +109,9 @@ class Lease:
         self._spent = row.task.spent
         self._end: Stopped | None = None
         self._halt = halt
+        self._tell = tell
+        self._teller: threading.Thread | None = None
+        self._told: frozenset[int] = frozenset()
         self._given_up = given_up
         self._abandoned = abandoned
         self._asked_at: float | None = None
@@ -233,7 +238,7 @@ class Lease:
         while True:
             self.check_held()
             try:
-                task = self._row.task.model_copy(update={"spent": self._spent})
+                task = self._untold().model_copy(update={"spent": self._spent})
                 return self._tasks.save(self._row, transition(task))
             except RowChanged:
                 self._adopt()
@@ -250,6 +255,7 @@ class Lease:
                     ended = self._abandon()
                     if ended is None:
                         self._beat()
+                        self._have_told()
                 if ended is not None:
                     self._abandoned(ended)
             except StorageUnavailable:
@@ -264,7 +270,7 @@ class Lease:
         committed."""
         if self._asked_at is None or self._committed or self._patient(self._asked_at):
             return None
-        task = self._row.task.model_copy(update={"progress": self._progress, "spent": self._spent})
+        task = self._untold().model_copy(update={"progress": self._progress, "spent": self._spent})
         try:
             row = self._tasks.save(self._row, self._given_up(task, self._why()))
         except RowChanged:
@@ -292,8 +298,35 @@ class Lease:
         self._valid_until = started + self._seconds
         return True
 
+    def _have_told(self) -> None:
+        """Of what the claim left in the outbox, in a thread of its own: no beat may come late for it. It
+        writes nothing of the task's; the next write says what is done with."""
+        task = self._untold()
+        busy = self._teller is not None and self._teller.is_alive()
+        if task.events and self._tell is not None and not busy:
+            arguments = self._tell, task
+            self._teller = threading.Thread(
+                target=self._note_told, args=arguments, name="teller", daemon=True
+            )
+            self._teller.start()
+
+    def _note_told(self, tell: Callable[[Task], Collection[int]], task: Task) -> None:
+        try:
+            self._told |= frozenset(tell(task))
+        except StorageUnavailable:
+            log.warning("The outbox could not be emptied: the next beat tries again.", extra=about(task))
+        except Exception:
+            log.exception("The outbox could not be emptied.", extra=about(task))
+
+    def _untold(self) -> Task:
+        """The task without the events that are done with."""
+        task, told = self._row.task, self._told
+        return task.model_copy(
+            update={"events": tuple(one for one in task.events if one.sequence not in told)}
+        )
+
     def _beaten(self) -> Task:
-        task, now = self._row.task, utc_now()
+        task, now = self._untold(), utc_now()
         news = self._progress != task.progress
         return task.model_copy(
             update={

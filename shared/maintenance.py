@@ -1,8 +1,8 @@
 """The sweep: what a timer does so that no task is forgotten, whatever died.
 
-It reads only the `A|` and `X|` rows that are due, so it costs the same for ten tasks and for ten thousand:
-seven requests for each client that has nothing to do, and for all of them two to queues of deliveries and one
-to the index.
+It reads only rows that are due, so it costs the same for ten tasks and for ten thousand. An idle client costs
+two requests, or three each fifth time: its tasks that are due, and one of `CHORES` after the other. With a
+client that has something going on it does all of them.
 """
 
 from __future__ import annotations
@@ -55,21 +55,8 @@ def sweep(services: Services) -> None:
         # In another order each time, so that one client's backlog does not starve the same others.
         random.shuffle(clients)
         for client_id in clients:
-            with _isolated(client_id):
-                _drain_poison(services, client_id)
-            with _isolated(client_id):
-                _sweep_client(services, client_id, until)
-            with _isolated(client_id):
-                expire_due(services, client_id, utc_now(), until)
-            with _isolated(client_id):
-                remind_deliveries(services, client_id, utc_now(), until)
-            with _isolated(client_id):
-                expire_deliveries(services, client_id, utc_now(), until)
-            with _isolated(client_id):
-                _depths.tell(depth_of_tasks(services.queues, services.dead_letters, client_id))
-        with _isolated(None):
-            _drain_deliveries(services)
-            _depths.tell(depth_of_deliveries(services.queues))
+            _sweep_client(services, client_id, until)
+        _sweep_deliveries(services)
         with _isolated(None):
             clean_documents(services, utc_now(), until)
     finally:
@@ -83,39 +70,88 @@ def lock_name(clients: Iterable[str]) -> str:
 
 
 def _sweep_client(services: Services, client_id: str, until: float) -> None:
-    for task_id in services.tasks.due(client_id, utc_now()):
+    now, busy = utc_now(), False
+    with _isolated(client_id):
+        busy = check_due(services, client_id, now, until)
+    for chore in services.rounds.of(client_id, CHORES, busy=busy):
+        with _isolated(client_id):
+            busy |= chore(services, client_id, now, until)
+    services.rounds.saw(client_id, busy=busy)
+
+
+def _sweep_deliveries(services: Services) -> None:
+    """All clients' deliveries lie on one queue."""
+    busy = False
+    for chore in services.rounds.of(DELIVERIES_QUEUE, (_drain_deliveries, _tell_deliveries), busy=busy):
+        with _isolated(None):
+            busy |= chore(services)
+    services.rounds.saw(DELIVERIES_QUEUE, busy=busy)
+
+
+def check_due(services: Services, client_id: str, now: datetime, until: float) -> bool:
+    """Looks after tasks; `until` is a monotonic time. Says whether any were due, as chores do of theirs."""
+    due = services.tasks.due(client_id, now)
+    for task_id in due:
         if time.monotonic() > until:
             log.warning("The sweep has more to do than it has time for.", extra={"client_id": client_id})
-            return
+            break
         row = services.tasks.get(client_id, task_id)
         if row is not None:
             with _isolated(client_id):
                 _check(services, row)
+    return bool(due)
 
 
-def expire_due(services: Services, client_id: str, now: datetime, until: float) -> None:
+def expire_due(services: Services, client_id: str, now: datetime, until: float) -> bool:
     """Removes what is due; `until` is a monotonic time."""
-    for expiry in services.tasks.expiring(client_id, now):
+    due = services.tasks.expiring(client_id, now)
+    for expiry in due:
         if time.monotonic() > until:
-            return
+            break
         with _isolated(client_id), suppress(RowChanged):
             expire(services, client_id, expiry, now)
+    return bool(due)
 
 
-def remind_deliveries(services: Services, client_id: str, now: datetime, until: float) -> None:
+def remind_deliveries(services: Services, client_id: str, now: datetime, until: float) -> bool:
     """Goes on with deliveries whose messages got lost, as with a queue that was deleted; `until` is a
     monotonic time."""
-    for delivery_id in services.deliveries.overdue(client_id, now - LOST_AFTER):
+    lost = services.deliveries.overdue(client_id, now - LOST_AFTER)
+    for delivery_id in lost:
         if time.monotonic() > until:
-            return
+            break
         with _isolated(client_id), suppress(RowChanged):
             delivery.remind(services, client_id, delivery_id, now)
+    return bool(lost)
 
 
-def expire_deliveries(services: Services, client_id: str, now: datetime, until: float) -> None:
+def expire_deliveries(services: Services, client_id: str, now: datetime, until: float) -> bool:
     """Removes the delivery log of a month ago; `until` is a monotonic time."""
+    found = False
     while services.deliveries.expire(client_id, now - KEPT) and time.monotonic() < until:
-        pass
+        found = True
+    return found
+
+
+def drain_poison(services: Services, client_id: str, _: datetime, __: float) -> bool:
+    """Settles what a host gave up."""
+    poison = poison_queue(tasks_queue(client_id))
+    given_up = services.queues.receive(poison, 32, POISON_VISIBILITY)
+    for message in given_up:
+        with _isolated(client_id):
+            _bury(services, client_id, message)
+            services.queues.delete(poison, message)
+    return bool(given_up)
+
+
+def tell_depth(services: Services, client_id: str, _: datetime, __: float) -> bool:
+    """Old dead letters are nothing that goes on."""
+    found = depth_of_tasks(services.queues, services.dead_letters, client_id)
+    _depths.tell(found)
+    return found.depth > 0
+
+
+CHORES = (drain_poison, expire_due, remind_deliveries, expire_deliveries, tell_depth)
 
 
 def clean_documents(services: Services, now: datetime, until: float) -> None:
@@ -139,14 +175,6 @@ def clean_documents(services: Services, now: datetime, until: float) -> None:
             services.documents.cleaned(remains, again_at)
 
 
-def _drain_poison(services: Services, client_id: str) -> None:
-    poison = poison_queue(tasks_queue(client_id))
-    for message in services.queues.receive(poison, 32, POISON_VISIBILITY):
-        with _isolated(client_id):
-            _bury(services, client_id, message)
-            services.queues.delete(poison, message)
-
-
 @contextmanager
 def _isolated(client_id: str | None) -> Iterator[None]:
     """What goes wrong with one thing must not keep the sweep from the others; the next round tries again."""
@@ -158,10 +186,9 @@ def _isolated(client_id: str | None) -> Iterator[None]:
 
 def _check(services: Services, row: Row) -> None:
     """Sends what the outbox holds; puts an overdue task back on its queue."""
-    row = outbox.flush(services, row)
-    task, now = row.task, utc_now()
-    if not task.needs_attention:
+    if not row.task.needs_attention:
         return
+    task, now = outbox.emptied(services, row.task), utc_now()
     checks, wait = task.checks, timedelta(seconds=services.settings.task_lease_seconds)
     if not task.final and not task.leased(now):
         log.info("Overdue: enqueued again.", extra=about(task))
@@ -209,10 +236,11 @@ def _bury(services: Services, client_id: str, received: Received) -> None:
             row = found
 
 
-def _drain_deliveries(services: Services) -> None:
+def _drain_deliveries(services: Services) -> bool:
     """A delivery that the host gave up goes on."""
     poison = poison_queue(DELIVERIES_QUEUE)
-    for received in services.queues.receive(poison, 32, POISON_VISIBILITY):
+    given_up = services.queues.receive(poison, 32, POISON_VISIBILITY)
+    for received in given_up:
         try:
             message = DeliveryMessage.decode(from_wire(received.text))
         except DocmillError as error:
@@ -220,3 +248,10 @@ def _drain_deliveries(services: Services) -> None:
         else:
             delivery.revive(services, message)
         services.queues.delete(poison, received)
+    return bool(given_up)
+
+
+def _tell_deliveries(services: Services) -> bool:
+    found = depth_of_deliveries(services.queues)
+    _depths.tell(found)
+    return found.depth > 0

@@ -51,9 +51,13 @@ class TaskMessage(Value):
     seq: int = Field(default=1, ge=1)
     created_at: datetime | None = None
     traceparent: str | None = Field(default=None, max_length=128)
+    written: dict[str, Any] | None = None
+    """Ours alone: the row as it was written before this message, and its ETag. See `row`."""
 
     @classmethod
-    def of(cls, task: Task) -> TaskMessage:
+    def of(cls, task: Task, etag: str | None = None) -> TaskMessage:
+        """`etag`: of the row that holds exactly this task."""
+        shown = task.model_dump(mode="json", exclude={"payload"}) if etag else None
         return cls(
             task_id=task.task_id,
             task_type=task.task_type,
@@ -63,10 +67,24 @@ class TaskMessage(Value):
             seq=task.seq,
             created_at=task.created_at,
             traceparent=task.traceparent,
+            written={"etag": etag, "task": shown} if etag else None,
         )
 
+    def row(self, client_id: str) -> tuple[Task, str] | None:
+        """The task and the ETag of its row, for a write that is guarded by it: as long as the row has that
+        ETag, nobody has written it since, and this is what stands there. It may be out of date.
+        """
+        try:
+            given = self.written or {}
+            task = Task.model_validate({**given["task"], "payload": self.payload})
+            etag = given["etag"]
+        except (KeyError, TypeError, ValidationError):
+            return None
+        ours = (task.client_id, task.task_id) == (client_id, self.task_id) and isinstance(etag, str)
+        return (task, etag) if ours else None
+
     def encode(self) -> bytes:
-        return self.model_dump_json().encode()
+        return self.model_dump_json(exclude=None if self.written else {"written"}).encode()
 
     @classmethod
     def decode(cls, body: bytes) -> TaskMessage:

@@ -8,7 +8,7 @@ does no harm: a delivery has the same id each time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from shared import dead_letters
 from shared.deliveries import Delivery, delivery_of
@@ -28,6 +28,24 @@ def save(services: Services, row: Row, task: Task) -> Row:
     return flush(services, services.tasks.save(row, heard(services, task)))
 
 
+def begin(services: Services, task: Task, write: Callable[[Task], Row], *, unknown: bool) -> Row:
+    """Writes a transition of a task that goes on; what nobody seems to want waits in its row.
+
+    There it is found by the next transition that looks, by the first heartbeat, or by the sweep. `unknown`:
+    whether somebody is to look who wants it as long as nobody knows. Raises what `write` raises.
+    """
+    if _may_wait(services, task, unknown=unknown):
+        return write(task)
+    return flush(services, write(heard(services, task)))
+
+
+def _may_wait(services: Services, task: Task, *, unknown: bool) -> bool:
+    if task.letter is not None or any(_own(task, event) for event in task.events):
+        return False
+    wanted = [services.audience.wants(task.client_id, event.type) for event in task.events]
+    return not any(unknown if one is None else one for one in wanted)
+
+
 def heard(services: Services, task: Task) -> Task:
     """The task without the events that nobody wants, which spares most tasks the write that clears them.
 
@@ -36,7 +54,7 @@ def heard(services: Services, task: Task) -> Task:
     if all(_own(task, event) for event in task.events):
         return task
     try:
-        subscriptions = services.subscriptions.of_client(task.client_id)
+        subscriptions = _subscriptions(services, task)
     except StorageUnavailable:
         return task  # too many events are harmless
     kept = tuple(event for event in task.events if any(_deliveries(task, event, subscriptions)))
@@ -48,20 +66,50 @@ def flush(services: Services, row: Row) -> Row:
 
     Whatever fails stays in the row, where the sweep finds it; a repetition does no harm.
     """
-    task = row.task
-    if not task.has_outbox:
+    if not row.task.has_outbox:
         return row
+    try:
+        return row if emptied(services, row.task).has_outbox else _clear(services, row)
+    except StorageUnavailable:
+        _left(row.task)
+        return row
+
+
+def emptied(services: Services, task: Task) -> Task:
+    """The task with nothing in its outbox, all of which was told, for whoever writes it next. As it is when
+    that fails."""
+    if not task.has_outbox:
+        return task
     try:
         if task.letter is not None:
             dead_letters.record(services, DeadLetter.model_validate(task.letter))
-        subscriptions = services.subscriptions.of_client(task.client_id) if task.events else []
-        for event in task.events:
-            for delivery in _deliveries(task, event, subscriptions):
-                reconsider(services, announce(services, delivery))
-        return _clear(services, row)
+        tell(services, task)
     except StorageUnavailable:
-        log.warning("The outbox could not be emptied: the sweep will do it.", extra=about(task))
-        return row
+        _left(task)
+        return task
+    return task.model_copy(update={"events": (), "letter": None})
+
+
+def _left(task: Task) -> None:
+    log.warning("The outbox could not be emptied: the sweep will do it.", extra=about(task))
+
+
+def tell(services: Services, task: Task) -> frozenset[int]:
+    """Announces the deliveries of all events, and gives the `sequence` of each that is done with.
+
+    Raises StorageUnavailable; a repetition does no harm.
+    """
+    subscriptions = _subscriptions(services, task) if task.events else []
+    for event in task.events:
+        for delivery in _deliveries(task, event, subscriptions):
+            reconsider(services, announce(services, delivery))
+    return frozenset(event.sequence for event in task.events)
+
+
+def _subscriptions(services: Services, task: Task) -> Sequence[Subscription]:
+    found = services.subscriptions.of_client(task.client_id)
+    services.audience.saw(task.client_id, found)
+    return found
 
 
 def announce(services: Services, delivery: Delivery) -> Delivery:

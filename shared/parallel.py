@@ -20,21 +20,25 @@ def completed(
     """Each item with what `call` gives for it, as they get ready; at most `at_once` calls are under way.
 
     Calls run in threads of their own, all else in the caller's: also `check`, every 0.2 s, and what it
-    raises ends this at once. When a call fails no other is begun: those under way are still given, since
-    they are paid for, and then the failure is raised.
+    raises ends this at once. The next calls begin before the caller is given those that have ended, so that
+    both are at work. When a call fails no other is begun: those under way are still given, since they are
+    paid for, and then the failure is raised.
     """
     waiting, under_way = deque(items), dict[Future[T], A]()
     failure: BaseException | None = None
-    while under_way or (waiting and failure is None):
+
+    def begin() -> None:
         while waiting and failure is None and len(under_way) < at_once:
             item = waiting.popleft()
             under_way[begun(partial(call, item), "at-once")] = item
+
+    begin()
+    while under_way:
         ready = wait(under_way, POLL_SECONDS, FIRST_COMPLETED).done
         check()
-        for future in ready:
-            item, error = under_way.pop(future), future.exception()
-            if error is None:
-                yield item, future.result()
-            failure = failure or error
+        ended = [(under_way.pop(future), future) for future in ready]
+        failure = failure or next(filter(None, (future.exception() for _, future in ended)), None)
+        begin()
+        yield from ((item, future.result()) for item, future in ended if future.exception() is None)
     if failure is not None:
         raise failure

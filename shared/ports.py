@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, Literal, Protocol, TypeVar
 
+from shared.audience import Audience
 from shared.deliveries import Delivery, FailureKind, Status
 from shared.documents import (
     ConvertedDocument,
@@ -23,6 +24,7 @@ from shared.documents import (
     StoredChunk,
     StoredSummary,
 )
+from shared.rounds import Rounds
 from shared.settings import Settings
 from shared.subscriptions import Keyring, Receiver, Subscription
 from shared.tasks import Expiry, Task, TaskStatus, Value
@@ -94,7 +96,7 @@ class TaskStore(Protocol):
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Task]:
-        """Newest first. Raises InvalidPayload for a cursor that is not ours."""
+        """Newest first, without their events. Raises InvalidPayload for a cursor that is not ours."""
 
     def due(self, client_id: str, now: datetime, limit: int = 200) -> list[str]:
         """Ids of the tasks that need attention and whose `check_at` has come."""
@@ -660,6 +662,10 @@ class Services(Protocol):
     def dead_letters(self) -> DeadLetterStore: ...
     @property
     def backlog(self) -> Backlog: ...
+    @property
+    def audience(self) -> Audience: ...
+    @property
+    def rounds(self) -> Rounds: ...
     @property
     def lock(self) -> Lock: ...
     @property

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from pydantic import BaseModel
 
@@ -78,7 +79,8 @@ def run(
         message = TaskMessage.decode(body)
         if message.client_id not in {None, client_id}:
             raise InvalidPayload("The message names another client than its queue's.")
-        row = recorded(services, client_id, message, message_id)
+        told = message.row(client_id)
+        row = Row(*told) if told else recorded(services, client_id, message, message_id)
     except DocmillError as error:
         if error.status >= 500:
             raise
@@ -86,7 +88,8 @@ def run(
         refuse(services, letter)
         return letter
     claimed_at = time.monotonic()
-    claimed = claim(services, row, message.seq)
+    again = partial(recorded, services, client_id, message, message_id)
+    claimed = claim(services, row, message.seq, again)
     if claimed is not None:
         _attempt(services, claimed, claimed_at, terms or Terms())
     return None
@@ -114,8 +117,9 @@ def _recorded(
     )
     task_id = message.task_id or derived_task_id(message_id)
     task = submission.accepted_task(services, client_id, wish, payload, task_id=task_id)
+    task = task.model_copy(update={"seq": message.seq})
     try:
-        return services.tasks.insert(outbox.heard(services, task.model_copy(update={"seq": message.seq})))
+        return outbox.begin(services, task, services.tasks.insert, unknown=False)
     except RowExists:
         return recorded(services, client_id, message, message_id)
 
@@ -127,26 +131,25 @@ def refuse(services: Services, letter: DeadLetter) -> None:
     dead_letters.record(services, letter)
 
 
-def claim(services: Services, row: Row, seq: int) -> Row | None:
-    """Takes the task for one attempt.
+def claim(services: Services, row: Row, seq: int, again: Callable[[], Row]) -> Row | None:
+    """Takes the task for one attempt. `row` may be out of date: the write is guarded by its ETag, and `again`
+    reads it.
 
     None means that the message is done with: out of date, finished, held by somebody else, not due, or
     the task came to its end here.
     """
-    found: Row | None = row
-    while found is not None:
+    while True:
         try:
-            if _steps_aside(services, found, seq) or _ends(services, found):
+            if _steps_aside(services, row, seq) or _ends(services, row):
                 return None
-            return _claimed(services, found, _taken(services, found.task, utc_now()))
+            return _claimed(services, row, _taken(services, row.task, utc_now()))
         except RowChanged:
-            found = services.tasks.get(row.task.client_id, row.task.task_id)
-    return None
+            row = again()
 
 
 def _claimed(services: Services, row: Row, taken: Task) -> Row | None:
     """Writes the claim and tells of it. None when it was lost while that took its time. Raises RowChanged."""
-    claimed = outbox.save(services, row, taken)
+    claimed = outbox.begin(services, taken, lambda told: services.tasks.save(row, told), unknown=False)
     measures.claimed(services.telemetry, row.task, taken)
     return claimed if claimed.task.owner == taken.owner else None
 
@@ -219,6 +222,7 @@ def _run(services: Services, row: Row, task: Task, claimed_at: float, span: Span
         claimed_at=claimed_at,
         renew_until=renew_until,
         halt=terms.halt,
+        tell=lambda now_task: outbox.tell(services, now_task),
         given_up=lambda now_task, error: _given_up(now_task, error, task, terms),
         abandoned=lambda ended: _abandoned(services, ended, terms),
     ) as lease:

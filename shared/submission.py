@@ -68,11 +68,10 @@ def _submit(services: Services, client_id: str, submission: Submission) -> Accep
     record = _record(submission, task)
     admit(services, client_id, record)
     try:
-        row = services.tasks.insert(outbox.heard(services, task), record)
+        row = outbox.begin(services, task, lambda told: services.tasks.insert(told, record), unknown=True)
     except RowExists:
         return _repeated(services, client_id, submission, record)
-    row = outbox.flush(services, row)
-    enqueue(services, row.task)
+    enqueue(services, row.task, etag=row.etag)
     services.backlog.accepted(client_id)
     return Accepted(row.task, created=True)
 
@@ -131,10 +130,13 @@ def accepted_task(
     )
 
 
-def enqueue(services: Services, task: Task, *, delay: float = 0) -> bool:
-    """Puts the nudge on the client's queue. False when that failed: the sweep will do it."""
+def enqueue(services: Services, task: Task, *, delay: float = 0, etag: str | None = None) -> bool:
+    """Puts the nudge on the client's queue. False when that failed: the sweep will do it.
+
+    `etag`: of the row, if it holds exactly this task; it spares the worker a read.
+    """
     try:
-        services.queues.put(tasks_queue(task.client_id), TaskMessage.of(task).encode(), delay=delay)
+        services.queues.put(tasks_queue(task.client_id), TaskMessage.of(task, etag).encode(), delay=delay)
     except StorageUnavailable:
         log.warning("The queue is out of reach: the sweep will enqueue this task.", extra=about(task))
         return False

@@ -74,7 +74,9 @@ def create(services: Services, client_id: str, wish: Wish) -> tuple[Subscription
     )
     if wish.enabled is False:
         webhook = webhook.disabled("by_client", now)
-    return services.subscriptions.add(webhook).value, secret
+    stored = services.subscriptions.add(webhook)
+    services.audience.forget(client_id)
+    return stored.value, secret
 
 
 def find(services: Services, client_id: str, webhook_id: str) -> Subscription:
@@ -195,9 +197,11 @@ def _save(services: Services, client_id: str, webhook_id: str, change_it: Change
         if stored is None:
             raise NotFound("There is no webhook of this id.")
         try:
-            return services.subscriptions.save(stored, change_it(stored.value)).value
+            saved = services.subscriptions.save(stored, change_it(stored.value))
         except RowChanged:
             continue
+        services.audience.forget(client_id)
+        return saved.value
 
 
 def _enabled(webhook: Subscription) -> Subscription:

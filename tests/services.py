@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import handlers
+from shared.audience import Audience
 from shared.backlog import QueueBacklog
 from shared.ports import Sent
+from shared.rounds import Rounds
 from shared.settings import Settings, read_settings
 from shared.storage.memory import (
     MemoryBlobStore,
@@ -62,6 +64,8 @@ class MemoryServices:
 
     def __post_init__(self) -> None:
         self.subscriptions = MemorySubscriptionStore(self.receivers)
+        self.audience = Audience()
+        self.rounds = Rounds(thorough=True)
         self.backlog = QueueBacklog(self.queues, self.settings.max_queued_tasks_per_client)
 
     @property

@@ -16,8 +16,8 @@ _LONGEST = 8_000
 """Characters, more than any chunk has: what follows would cost a second for each 5,000."""
 
 
-def load(threads: int) -> Encoder:  # noqa: ARG001
-    """Its own number of threads is one for each processor: another would change this process's environment.
+def load() -> Encoder:
+    """It takes a thread for each processor: another number would change this process's environment.
 
     Raises ImportError when the package is missing.
     """

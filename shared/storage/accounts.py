@@ -74,8 +74,7 @@ def table_service(settings: Settings) -> TableServiceClient:
     from azure.data.tables import TableServiceClient
 
     options: dict[str, Any] = {
-        "connection_timeout": CONNECT_SECONDS,
-        "read_timeout": READ_SECONDS,
+        **_sending(),
         "retry_total": RETRIES,
         "retry_connect": RETRIES,
         "retry_read": RETRIES,
@@ -101,8 +100,18 @@ def is_emulator(settings: Settings) -> bool:
     return "devstoreaccount1" in text
 
 
+def _sending() -> dict[str, Any]:
+    from shared.storage.transport import transport
+
+    return {
+        "transport": transport(),
+        "connection_timeout": CONNECT_SECONDS,
+        "read_timeout": READ_SECONDS,
+    }
+
+
 def _options(settings: Settings) -> dict[str, Any]:
-    options: dict[str, Any] = {"connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+    options = _sending()
     if is_emulator(settings):
         options["api_version"] = _EMULATOR_API
     return options

@@ -127,8 +127,7 @@ class AzureBlobStore:
         blob = self._container.get_blob_client(f".locks/{name}")
         try:
             with storage_errors():
-                self._touch(blob)
-                lease = blob.acquire_lease(lease_duration=int(min(60, max(15, seconds))))
+                lease = self._leased(blob, int(min(60, max(15, seconds))))
         except HttpResponseError as error:
             if error.status_code == 409:
                 return None
@@ -142,6 +141,15 @@ class AzureBlobStore:
                 log.info("A lock had ended before it was released.")
 
         return release
+
+    def _leased(self, blob: Any, seconds: int) -> Any:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            return blob.acquire_lease(lease_duration=seconds)
+        except ResourceNotFoundError:  # for the first time
+            self._touch(blob)
+            return blob.acquire_lease(lease_duration=seconds)
 
     @staticmethod
     def _touch(blob: Any) -> None:

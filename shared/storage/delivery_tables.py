@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING
 from shared.deliveries import Delivery, Status
 from shared.ports import Page, RowChanged, RowExists, Stored
 from shared.storage.entities import (
-    Entity,
-    Operation,
     between,
     deleted,
     divided,
     find,
+    inserted,
     joined,
     replaced,
     submit,
@@ -32,6 +31,7 @@ from shared.storage.entities import (
 )
 from shared.storage.rows import END, legal, listing_key, read_cursor, stamp, write_cursor
 from shared.storage.tables import DELIVERIES, Tables
+from shared.storage.transactions import Entity
 
 if TYPE_CHECKING:
     from azure.data.tables import TableClient, TableEntity
@@ -49,7 +49,7 @@ class AzureDeliveryStore:
 
     def add(self, delivery: Delivery) -> Stored[Delivery]:
         truth, *others = _entities(delivery)
-        operations: list[Operation] = [("create", truth), *(upserted(entity) for entity in others)]
+        operations = [inserted(truth), *(upserted(entity) for entity in others)]
         while True:
             try:
                 return Stored(delivery, submit(self._table, operations))
@@ -135,7 +135,7 @@ class AzureDeliveryStore:
 
     def _remove(self, client_id: str, expiry: TableEntity) -> bool:
         """False when somebody has removed it, or has written it meanwhile: then it may have other rows."""
-        operations = [deleted(client_id, expiry["RowKey"], expiry.metadata["etag"])]
+        operations = [deleted(client_id, expiry["RowKey"], str(expiry.metadata["etag"]))]
         operations += [deleted(client_id, row_key) for row_key in json.loads(expiry["rows"])]
         try:
             submit(self._table, operations)

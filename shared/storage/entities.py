@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from shared.errors import StorageUnavailable
 from shared.ports import RowChanged, RowExists
 from shared.storage.accounts import storage_errors
+from shared.storage.transactions import Entity, Operation, send
 
 if TYPE_CHECKING:
     from azure.data.tables import TableClient, TableEntity
 
-Entity = dict[str, Any]
-Operation = tuple[Any, ...]
 PART: Final = 16_000
 """Characters of one property, which holds 32 Ki units of UTF-16: a character may take two."""
 
@@ -60,29 +59,26 @@ def between(
 def submit(table: TableClient, operations: list[Operation], **options: Any) -> str:
     """All of them in one transaction. The new ETag of the first row. Raises RowExists, RowChanged."""
     with conflicts(), storage_errors("table"):
-        answers = table.submit_transaction(operations, **options)
-    return str(answers[0].get("etag", ""))
+        return send(table, operations, **options)
+
+
+def inserted(entity: Entity) -> Operation:
+    """If there is none."""
+    return Operation("POST", entity)
 
 
 def replaced(entity: Entity, etag: str) -> Operation:
     """If it is still of that ETag."""
-    return ("update", entity, {"mode": "replace", **_unchanged(etag)})
+    return Operation("PUT", entity, etag)
 
 
-def deleted(client_id: str, row_key: str, etag: str | None = None) -> Operation:
+def deleted(client_id: str, row_key: str, etag: str = "*") -> Operation:
     """If it is still there, and of that ETag when one is given."""
-    keys = {"PartitionKey": client_id, "RowKey": row_key}
-    return ("delete", keys, _unchanged(etag) if etag else {})
+    return Operation("DELETE", {"PartitionKey": client_id, "RowKey": row_key}, etag)
 
 
 def upserted(entity: Entity) -> Operation:
-    return ("upsert", entity, {"mode": "replace"})
-
-
-def _unchanged(etag: str) -> dict[str, Any]:
-    from azure.core import MatchConditions
-
-    return {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+    return Operation("PUT", entity)
 
 
 @contextmanager

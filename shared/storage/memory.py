@@ -87,7 +87,8 @@ class MemoryTaskStore:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Task]:
-        tasks = [row.task for (client, _), row in list(self._rows.items()) if client == client_id]
+        rows = [row for (client, _), row in list(self._rows.items()) if client == client_id]
+        tasks = [row.task.model_copy(update={"events": ()}) for row in rows]
         tasks.sort(key=lambda task: (task.created_at, task.task_id), reverse=True)
         tasks = [
             task for task in tasks if status in {None, task.status} and task_type in {None, task.task_type}

@@ -242,13 +242,14 @@ class SupabaseDocuments:
         return StoredSummary.model_validate(row) if row else None
 
     def ping(self, timeout: float) -> None:
-        """Raises IndexUnavailable when the store does not answer or lacks our schema."""
+        """Raises IndexUnavailable when the store does not answer or lacks our schema. A newer schema has it:
+        migrations only add, so that a release goes on while the next one comes, and when it goes again."""
         with _translated():
             timeout = min(timeout, self._timeout)
             http = _http_client(timeout)
             with http, deadline.within(timeout):
                 version = _rpc(_supabase_client(self._url, self._key, http), "docmill_schema_version", {})
-        if version != SCHEMA_VERSION:
+        if not isinstance(version, int) or version < SCHEMA_VERSION:
             raise IndexUnavailable(_SET_UP)
 
     # --- calls -------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 The rows of one task, told by their prefix and written in one entity-group transaction:
 
     T|task_id                the task
-    L|inverted time|task_id  the same for listings, newest first; progress is the T row's
+    L|inverted time|task_id  the same for listings, newest first; progress and outbox are the T row's
     A|task_id                there while the sweep has to look: not final, or events not sent
     I|hash of the key        which task an Idempotency-Key made
     X|due time|kind|id       what expires, in order of time: one range query finds what is due
@@ -19,16 +19,16 @@ from shared.errors import StorageUnavailable
 from shared.ports import ApiKey, DeadLetter, IdempotencyRecord, Page, Row, RowChanged, RowExists
 from shared.storage.accounts import storage_errors
 from shared.storage.entities import (
-    Entity,
-    Operation,
     between,
     deleted,
     find,
+    inserted,
     replaced,
     submit,
     upserted,
 )
 from shared.storage.rows import END, inverted, listing_key, read_cursor, stamp, write_cursor
+from shared.storage.transactions import Entity, Operation
 from shared.tasks import HELD, Expiry, Task, TaskStatus
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ class AzureTaskStore:
         return self._tables[TASKS]
 
     def insert(self, task: Task, idempotency: IdempotencyRecord | None = None) -> Row:
-        operations: list[Operation] = [("create", entity) for entity in _entities(task)]
+        operations = [inserted(entity) for entity in _entities(task)]
         if idempotency is not None:
-            operations.append(("create", _idempotency_entity(task.client_id, idempotency)))
+            operations.append(inserted(_idempotency_entity(task.client_id, idempotency)))
             operations.append(_reminder(task.client_id, idempotency.expiry))
         try:
             return Row(task, submit(self._table, operations))
@@ -133,7 +133,7 @@ class AzureTaskStore:
     def _current(self, task: Task) -> Task:
         """A running task's heartbeat goes to its T row alone, so its progress is read there."""
         row = self.get(task.client_id, task.task_id) if task.status in HELD else None
-        return row.task if row else task
+        return row.task.model_copy(update={"events": ()}) if row else task
 
     def due(self, client_id: str, now: datetime, limit: int = 200) -> list[str]:
         return self._attended(client_id, limit, condition=f" and check_at le '{stamp(now)}'")
@@ -234,7 +234,7 @@ class AzureDeadLetterStore:
             "listed": listed["RowKey"],
         }
         try:
-            submit(self._table, [("create", once), ("create", listed)])
+            submit(self._table, [inserted(once), inserted(listed)])
         except RowExists:
             return
 
@@ -288,16 +288,18 @@ def _listed_letter(letter: DeadLetter) -> Entity:
 
 
 def _entities(task: Task) -> list[Entity]:
-    """The T and L rows, and the A row when the sweep has to look; what expires has rows of its own."""
+    """The T row, which alone has the outbox, the L row, and the A row while the sweep has to look. What
+    expires has rows of its own."""
     body = {
         "PartitionKey": task.client_id,
         "status": str(task.status),
         "task_type": task.task_type,
         "task": task.model_dump_json(exclude={"payload", "events"}),
         "payload": json.dumps(task.payload, ensure_ascii=False, separators=(",", ":")),
-        "events": json.dumps([event.model_dump(mode="json") for event in task.events]),
     }
-    entities = [{**body, "RowKey": f"T|{task.task_id}"}, {**body, "RowKey": _listing_key(task)}]
+    events = json.dumps([event.model_dump(mode="json") for event in task.events])
+    truth, listed = {"RowKey": f"T|{task.task_id}", "events": events}, {"RowKey": _listing_key(task)}
+    entities = [{**body, **truth}, {**body, **listed}]
     if task.needs_attention:
         entities.append(_attention(task))
     return entities
@@ -342,9 +344,8 @@ def _expiry(row_key: str) -> Expiry:
 
 def _task(entity: Entity) -> Task:
     task = json.loads(entity["task"])
-    return Task.model_validate(
-        {**task, "payload": json.loads(entity["payload"]), "events": json.loads(entity["events"])}
-    )
+    events = json.loads(entity.get("events", "[]"))
+    return Task.model_validate({**task, "payload": json.loads(entity["payload"]), "events": events})
 
 
 def _idempotency_entity(client_id: str, record: IdempotencyRecord) -> Entity:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from shared.ports import RowChanged, RowExists, Stored
 from shared.storage.accounts import storage_errors
-from shared.storage.entities import Operation, between, divided, find, joined, replaced, submit
+from shared.storage.entities import between, divided, find, inserted, joined, replaced, submit
 from shared.storage.rows import END, legal
 from shared.storage.tables import WEBHOOKS, Tables
 from shared.subscriptions import Keyring, Receiver, Subscription
@@ -51,7 +51,7 @@ class _Rows(Generic[V]):
     def save(self, client_id: str, row_key: str, stored: Stored[V] | None, value: V) -> Stored[V]:
         """A new row without `stored`. Raises RowExists, RowChanged."""
         entity = {"PartitionKey": client_id, "RowKey": row_key, **divided("value", value.model_dump_json())}
-        operation: Operation = replaced(entity, stored.etag) if stored else ("create", entity)
+        operation = replaced(entity, stored.etag) if stored else inserted(entity)
         try:
             return Stored(value, submit(self._table, [operation]))
         except (RowExists, RowChanged):

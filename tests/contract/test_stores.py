@@ -140,7 +140,8 @@ class TestTasks:
         first = stores.tasks.page(client, limit=2)
         second = stores.tasks.page(client, limit=2, cursor=first.next_cursor)
         third = stores.tasks.page(client, limit=2, cursor=second.next_cursor)
-        assert [*first.items, *second.items, *third.items] == tasks[::-1]
+        listed = [task.model_copy(update={"events": ()}) for task in reversed(tasks)]
+        assert [*first.items, *second.items, *third.items] == listed
         assert third.next_cursor is None
         assert stores.tasks.page("other-client").items == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,3 +59,13 @@ def test_every_task_type_is_a_handler() -> None:
 def test_there_is_no_drawer_for_odds_and_ends() -> None:
     names = {Path(name).name for name, _ in modules(*APP, "worker", "cli", "local")}
     assert names.isdisjoint({"utils.py", "helpers.py", "common.py", "misc.py"})
+
+
+def test_a_build_is_told_from_another_of_the_same_version(tmp_path: Path) -> None:
+    """A pipeline notes its commit beside the module, for what API, worker and telemetry call themselves."""
+    package = tmp_path / "shared" / "__init__.py"
+    package.parent.mkdir()
+    package.write_bytes((ROOT / "shared" / "__init__.py").read_bytes())
+    assert runpy.run_path(str(package))["VERSION"] == "0.1.0"
+    (package.parent / "build.txt").write_text("0123456789ab\n")
+    assert runpy.run_path(str(package))["VERSION"] == "0.1.0+0123456789ab"

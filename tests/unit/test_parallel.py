@@ -40,11 +40,20 @@ def test_no_more_than_allowed_and_each_with_its_item() -> None:
     assert calls.most == 3
 
 
-def test_one_at_a_time_keeps_the_order_and_begins_no_call_ahead() -> None:
-    calls = Calls(1)
-    for done, (item, _) in enumerate(completed(calls, range(4), 1, lambda: None)):
-        assert item == done
-        assert calls.begun == [*range(done + 1)]
+def test_one_at_a_time_keeps_the_order() -> None:
+    assert given(Calls(1), range(4), 1) == [(n, n * 10) for n in range(4)]
+
+
+def test_the_next_call_is_at_work_while_the_caller_deals_with_the_one_before() -> None:
+    begun = [threading.Event() for _ in range(4)]
+
+    def call(item: int) -> int:
+        begun[item].set()
+        return item
+
+    for item, _ in completed(call, range(4), 1, lambda: None):
+        assert item == 3 or begun[item + 1].wait(10)
+        assert not any(event.is_set() for event in begun[item + 2 :])
 
 
 def test_nothing_to_do() -> None:

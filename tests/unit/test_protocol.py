@@ -22,16 +22,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from shared import delivery, gate, maintenance, redelivery, runner, signing, webhooks
+from shared.audience import Audience
 from shared.cancellation import cancel
 from shared.errors import Conflict, NotFound, StorageUnavailable, WorkerStopped
 from shared.lease import Halt
 from shared.messages import from_wire
 from shared.names import DELIVERIES_QUEUE, poison_queue
 from shared.ports import Row, Sent, Stored
+from shared.rounds import Rounds
 from shared.runner import Terms
 from shared.submission import Submission, submit
-from shared.subscriptions import Subscription
-from shared.tasks import FINAL, Task, TaskStatus, utc_now
+from shared.subscriptions import DEFAULT_TYPES, Subscription, matches
+from shared.tasks import EVENT_OF, FINAL, Task, TaskStatus, utc_now
 from shared.webhooks import Wish
 from tests.services import memory_services, registered
 
@@ -39,6 +41,7 @@ CLIENT, QUEUE = "acme", "acme-tasks"
 POISON = poison_queue(QUEUE)
 URL = "https://example.com/hook"
 OTHER_URL = "https://other.example.com/hook"
+NEW_URL = "https://new.example.com/hook"
 MAX_ATTEMPTS = 3
 MAX_DEQUEUE = 5
 LEASE_SECONDS = 0.9
@@ -138,10 +141,11 @@ def _robs(held: Task, after: Task) -> bool:
 
 
 class Protocol(RuleBasedStateMachine):
-    """Hosts, clients and a clock around one client's tasks."""
+    """Hosts, clients and a clock around one client's tasks. What their processes know of webhooks is old at
+    times: those that a client makes are made in a process of its own."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(wanted=st.sampled_from((("task.*",), DEFAULT_TYPES)))
+    def begin(self, wanted: tuple[str, ...]) -> None:
         self.registration = registered("scripted", "tests.scripted")
         self.registration.__enter__()
         self.patience, gate.PATIENCE_SECONDS = gate.PATIENCE_SECONDS, 0  # nobody else runs meanwhile
@@ -156,12 +160,13 @@ class Protocol(RuleBasedStateMachine):
         signing.client_secret(self.stores, CLIENT)
         self.plan = Plan()
         self.plan.meanwhile = self._others_go_on
-        self.webhook, _ = webhooks.create(self.stores, CLIENT, Wish(url=OTHER_URL, event_types=("task.*",)))
+        self.webhook, _ = webhooks.create(self.stores, CLIENT, Wish(url=OTHER_URL, event_types=wanted))
         names = ("tasks", "queues", "blobs", "dead_letters", "secrets", "receivers", "deliveries")
         broken: dict[str, Any] = {name: Faulty(getattr(self.stores, name), self.plan) for name in names}
         self.services = replace(self.stores, **broken)
         subscriptions: Any = Faulty(self.stores.subscriptions, self.plan)
         self.services.subscriptions = subscriptions
+        self.services.rounds = Rounds()
         self.accepted: set[str] = set()
         self.messages: list[bytes] = []
         self.history: dict[str, list[Task]] = {}
@@ -169,13 +174,18 @@ class Protocol(RuleBasedStateMachine):
         self.began = utc_now()
         self.wishes: dict[str, int] = {}
         self.recovered: Subscription | None = None
+        self.types: dict[tuple[str, int], str] = {}
+        self.newcomer: Subscription | None = None
+        self.missed: dict[str, int] = {}
         self._watch()
 
     def teardown(self) -> None:
         if hasattr(self, "stores"):
-            self._all_is_well_again()
-            self.registration.__exit__(None, None, None)
-            gate.PATIENCE_SECONDS = self.patience
+            try:
+                self._all_is_well_again()
+            finally:
+                self.registration.__exit__(None, None, None)
+                gate.PATIENCE_SECONDS = self.patience
 
     def _watch(self) -> None:
         """Every state of every row, in the order in which they were written."""
@@ -186,6 +196,8 @@ class Protocol(RuleBasedStateMachine):
             if before and before.task.leased(utc_now()) and _robs(before.task, task):
                 self.robbed.append(task)
             self.history.setdefault(task.task_id, []).append(task)
+            if task.status in EVENT_OF:
+                self.types.setdefault((task.task_id, task.sequence), EVENT_OF[task.status])
             return write(task)
 
         store._write = noted  # type: ignore[method-assign]
@@ -252,6 +264,19 @@ class Protocol(RuleBasedStateMachine):
         if webhooks.find(self.stores, CLIENT, self.webhook.webhook_id) == self.recovered:
             assert self._refused() <= before
 
+    @rule()
+    def another_webhook_is_made(self) -> None:
+        """It is told of everything from now on, and perhaps of what happened a moment ago."""
+        if self.newcomer is None:
+            self.newcomer, _ = webhooks.create(self.stores, CLIENT, Wish(url=NEW_URL, event_types=("*",)))
+            self.missed = {name: states[-1].sequence for name, states in self.history.items()}
+
+    @rule()
+    def a_process_begins_anew(self) -> None:
+        """It knows nothing."""
+        self.services.audience = Audience()
+        self.services.rounds = Rounds()
+
     @rule(enabled=st.booleans(), fault=FAULTS)
     def a_webhook_is_disabled_or_enabled(self, enabled: bool, fault: Fault | None) -> None:
         with self._struck(fault):
@@ -282,9 +307,10 @@ class Protocol(RuleBasedStateMachine):
         self.recovered = webhook
 
     def _refused(self) -> set[str]:
-        """What was given up for a webhook that was disabled."""
+        """What was given up because the webhook was disabled."""
         found = self.stores.deliveries._rows.of_client(CLIENT)
-        return {one.delivery_id for one in found if one.reason == "webhook_disabled"}
+        mine = (one for one in found if one.webhook_id == self.webhook.webhook_id)
+        return {one.delivery_id for one in mine if one.reason == "webhook_disabled"}
 
     def _times_sent(self, delivery_id: str) -> int:
         return sum(headers["webhook-id"] == delivery_id for _, _, headers in self.stores.sender.sent)
@@ -429,9 +455,9 @@ class Protocol(RuleBasedStateMachine):
         client asks for what failed."""
         self._come_to_an_end()
         self._wishes_were_heard()
-        webhooks.change(self.services, CLIENT, self.webhook.webhook_id, Wish(enabled=True))
-        recovery = redelivery.recover(self.services, CLIENT, self.webhook.webhook_id, self.began)
-        assert recovery.complete
+        for webhook in (self.webhook, *([self.newcomer] if self.newcomer else [])):
+            webhooks.change(self.services, CLIENT, webhook.webhook_id, Wish(enabled=True))
+            assert redelivery.recover(self.services, CLIENT, webhook.webhook_id, self.began).complete
         for one in self.stores.deliveries._rows.of_client(CLIENT):
             if one.status == "failed":
                 assert one.webhook_id is None
@@ -498,17 +524,30 @@ class Protocol(RuleBasedStateMachine):
         assert sent
         assert {name for name, _ in sent} == {sent[0][0]}
         assert all(told["type"] == f"task.{task.status}" for _, told in sent)
-        self._webhook_was_told(task)
-
-    def _webhook_was_told(self, task: Task) -> None:
-        """Of every event of the task, each under an id of its own; and the log says so."""
-        sent = self._sent(OTHER_URL, task)
-        events = {(name, told["data"]["sequence"]) for name, told in sent}
-        assert sorted(sequence for _, sequence in events) == list(range(1, task.sequence + 1))
-        assert len({name for name, _ in events}) == task.sequence
+        told = self._webhook_was_told(task, OTHER_URL, self._wanted(task, self.webhook))
+        if self.newcomer is not None:
+            missed = self.missed.get(task.task_id, 0)
+            later = {sequence for sequence in self._wanted(task, self.newcomer) if sequence > missed}
+            told += self._webhook_was_told(task, NEW_URL, later, also=missed)
         log = self.stores.deliveries.of_task(CLIENT, task.task_id, limit=200).items
-        assert len(log) == task.sequence + 1
+        assert len(log) == told + 1
         assert {delivery.status for delivery in log} == {"delivered"}
+
+    def _wanted(self, task: Task, webhook: Subscription) -> set[int]:
+        """The events of the task that a webhook wants."""
+        return {
+            sequence
+            for (task_id, sequence), type in self.types.items()
+            if task_id == task.task_id and any(matches(pattern, type) for pattern in webhook.event_types)
+        }
+
+    def _webhook_was_told(self, task: Task, url: str, wanted: set[int], also: int = 0) -> int:
+        """Of these events, each under an id of its own. How many they were, with those up to `also`."""
+        events = {(name, told["data"]["sequence"]) for name, told in self._sent(url, task)}
+        sequences = sorted(sequence for _, sequence in events)
+        assert wanted <= set(sequences) <= wanted | set(range(1, also + 1))
+        assert len(sequences) == len(set(sequences)) == len({name for name, _ in events})
+        return len(events)
 
     def _sent(self, url: str, task: Task) -> list[tuple[str, dict[str, Any]]]:
         found = [(headers, json.loads(body)) for to, body, headers in self.stores.sender.sent if to == url]
