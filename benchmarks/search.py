@@ -11,35 +11,30 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.corpus import CLIENTS, TOKENS, Corpus, Part
 from benchmarks.index import load
 from benchmarks.report import Figure, Report, Table, at_least, at_most
+from benchmarks.service import Service, service
 
 if TYPE_CHECKING:
     import httpx
 
-    from local.stack import Stack
     from shared.core import Core
     from shared.documents import Document, EmbeddedChunk
-    from shared.ports import DocumentStore, LanguageModel
+    from shared.ports import DocumentStore
 
 T = TypeVar("T")
 
 MODES = ("vector", "text", "hybrid")
 TOP = 10
 CHUNKS, CHUNKS_AT_ONCE = 500, 100
-READY_SECONDS = 60
 
 
 @dataclass
@@ -106,11 +101,8 @@ class Found:
 
 
 def run() -> Report:
-    from local import ports
-    from local.stack import Stack
-
-    with tempfile.TemporaryDirectory(prefix="docmill-") as data, Stack(Path(data), ports.ANY) as stack:
-        return report(measured(stack, FULL))
+    with service(list(FULL.clients)) as running:
+        return report(measured(running, FULL))
 
 
 def report(found: Found) -> Report:
@@ -152,57 +144,50 @@ def _tables(found: Found) -> list[Table]:
     ]
 
 
-def measured(stack: Stack, size: Size) -> Found:
-    """`stack`: all of it, started."""
-    from shared.core import Core
-    from shared.settings import read_settings
-
-    environment = {**stack.environment(), "CLIENT_IDS": ",".join(size.clients)}
-    with closing(Core(read_settings(environment))) as core:
-        corpus = Corpus(lambda texts: core.models.embed(texts, timeout=60).vectors)
-        parts = [corpus.part(client, chunks) for client, chunks in size.clients.items()]
-        load(stack.postgres.url, core.models.embedding_model, parts)
-        with (
-            _api(stack, environment) as url,
-            _http(url) as http,
-            _http(stack.supabase.url, apikey=stack.supabase.key) as rest,
-        ):
-            api, bare = Api(http, _keys(core)), Bare(core.models, rest)
-            searches, recall = _searches(corpus, parts, api, bare, size.questions)
-            return Found(size, searches, recall, _writes(corpus, core, bare, size.documents))
-
-
-def _keys(core: Core) -> dict[str, str]:
-    """A key of each client."""
-    from shared.keys import create_key
-
-    core.prepare()
-    now = datetime.now(UTC)
-    return {client: create_key(core.keys, client, now)[0] for client in core.settings.client_ids}
+def measured(running: Service, size: Size) -> Found:
+    core = running.core
+    corpus = Corpus(lambda texts: core.models.embed(texts, timeout=60).vectors)
+    parts = [corpus.part(client, chunks) for client, chunks in size.clients.items()]
+    load(running.database_url, core.models.embedding_model, parts)
+    # A worker that serves HTTP and nothing else, so that no queue is polled meanwhile.
+    with running.worker("--only", "http"), Api(running) as api, Bare(running) as bare:
+        running.wait_until_ready()
+        searches, recall = _searches(corpus, parts, api, bare, size.questions)
+        return Found(size, searches, recall, _writes(corpus, core, bare, size.documents))
 
 
 # --- the two ways ------------------------------------------------------------------------------------------
 
 
 class Api:
-    def __init__(self, http: httpx.Client, keys: Mapping[str, str]) -> None:
-        self._http = http
-        self._keys = keys
+    """A client of many keys, with one connection."""
+
+    def __init__(self, running: Service) -> None:
+        self._running = running
+        self._http = _http(running.environment["DOCMILL_URL"])
 
     def search(self, client: str, mode: str, question: str) -> list[str]:
         """Ids of the chunks, best first."""
         body = {"query": question, "mode": mode, "top_k": TOP}
-        answer = self._http.post("/api/search", json=body, headers={"X-API-Key": self._keys[client]})
+        headers = {"X-API-Key": self._running.key(client)}
+        answer = self._http.post("/api/search", json=body, headers=headers)
         answer.raise_for_status()
         return [match["chunk_id"] for match in answer.json()["matches"]]
+
+    def __enter__(self) -> Api:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
 
 class Bare:
     """What a search and a write consist of."""
 
-    def __init__(self, models: LanguageModel, http: httpx.Client) -> None:
-        self.models = models
-        self._http = http
+    def __init__(self, running: Service) -> None:
+        self.models = running.core.models
+        environment = running.environment
+        self._http = _http(environment["SUPABASE_URL"], apikey=environment["SUPABASE_KEY"])
 
     def search(self, client: str, mode: str, question: str) -> list[str]:
         rows = self.call(
@@ -224,38 +209,11 @@ class Bare:
         answer.raise_for_status()
         return answer.json()
 
+    def __enter__(self) -> Bare:
+        return self
 
-@contextmanager
-def _api(stack: Stack, environment: Mapping[str, str]) -> Iterator[str]:
-    """Its address. A worker that serves HTTP and nothing else, so that no queue is polled meanwhile."""
-    from local import ports
-    from local.process import Child, base_environment
-    from local.stack import ROOT
-
-    port = ports.choose(ports.ANY)["DOCMILL_PORT"]  # that of the stack may be another's
-    child = Child.start(
-        "The API",
-        [sys.executable, "-m", "worker", "--only", "http", "--port", str(port)],
-        log=stack.log("api"),
-        cwd=ROOT,
-        env={**base_environment(), **environment},
-        keep_open=stack.held,
-    )
-    try:
-        with _http(url := f"http://127.0.0.1:{port}") as http:
-            child.wait_until(lambda: _ready(http), READY_SECONDS)
-        yield url
-    finally:
-        child.stop()
-
-
-def _ready(http: httpx.Client) -> bool:
-    import httpx
-
-    try:
-        return http.get("/api/health/ready").is_success
-    except httpx.TransportError:
-        return False
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
 
 def _http(url: str, **headers: str) -> httpx.Client:
