@@ -8,7 +8,7 @@ from html import escape
 from math import log10
 
 WIDTH, HEIGHT = 560, 320
-LEFT, RIGHT, TOP, BOTTOM = 56, 150, 40, 48
+LEFT, RIGHT, TOP, BOTTOM = 56, 150, 60, 48
 STEPS = 5
 COLOURS = ("#1b6ca8", "#c8553d", "#2f855a", "#8a5fb0")
 _STYLE = "font-family: sans-serif; font-size: 12px; fill: #333"
@@ -39,10 +39,10 @@ class Chart:
         )
         yield f"<title>{escape(self.title)}</title>"
         yield f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
-        yield _text(LEFT, TOP - 18, self.title, weight="bold")
+        yield _text(LEFT, TOP - 38, self.title, weight="bold")
         yield from self._grid()
         for index, line in enumerate(self.lines):
-            yield from self._line(line, COLOURS[index % len(COLOURS)], TOP + 16 * index)
+            yield from self._line(line, index)
         yield "</svg>"
 
     def _grid(self) -> Iterator[str]:
@@ -56,14 +56,20 @@ class Chart:
             yield f'<path d="M{self._x(x):.1f} {bottom}v5" stroke="#999"/>'
             yield _text(self._x(x), bottom + 18, f"{x:,g}", anchor="middle")
         yield _text((LEFT + right) / 2, HEIGHT - 10, self.x, anchor="middle")
-        yield _text(14, TOP - 4, self.y)
+        yield _text(14, TOP - 14, self.y)
 
-    def _line(self, line: Line, colour: str, at: float) -> Iterator[str]:
+    def _line(self, line: Line, index: int) -> Iterator[str]:
+        """The first ones are the widest: those that lie upon one another are seen all the same."""
+        colour, at, width = (
+            COLOURS[index % len(COLOURS)],
+            TOP + 16 * index,
+            2 + 2 * (len(self.lines) - index - 1),
+        )
         places = [(self._x(x), self._y(y)) for x, y in line.points]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-        yield f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+        yield f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="{width}"/>'
         for x, y in places:
-            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>'
+            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{width / 2 + 2:g}" fill="{colour}"/>'
         right = WIDTH - RIGHT + 12
         yield f'<path d="M{right} {at}h14" stroke="{colour}" stroke-width="2"/>'
         yield _text(right + 18, at + 4, line.name)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from benchmarks import results
 from benchmarks.chart import Chart, Line
 from benchmarks.docmill import Docmill
+from benchmarks.meter import SETTLE_SECONDS as AFTERWARDS
 from benchmarks.meter import Meter, Request
 from benchmarks.queue import storage
 from benchmarks.report import Figure, Report, Table, Value, at_most
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
 WORKERS = (1, 2, 4)
 ROWS = (10, 1_000, 10_000)
 CLIENTS = (1, 20, 200)
-NAPS, NAP_SECONDS = 96, 0.25
+NAPS, NAP_SECONDS = 160, 0.25
 PAGE = 50
 ROUNDS = 5
 """Of the sweep: in so many it looks at everything of an idle client."""
-SETTLE_SECONDS, IDLE_SECONDS = 8, 10
+SETTLE_SECONDS, SETTLE_SECONDS_EACH, IDLE_SECONDS = 5, 0.05, 8
+"""Until all listeners have started and look as seldom as they may; and how long they are counted."""
 POLL_SECONDS = 2
 """maxPollingInterval in host.json."""
 
@@ -88,51 +90,52 @@ def _speed(workers: int) -> dict[str, float]:
 
 
 @contextmanager
-def _metered(clients: Sequence[str]) -> Iterator[tuple[str, Meter, Docmill]]:
-    """The connection string that goes past the meter, and one worker before it."""
+def _metered(connection: str, clients: Sequence[str]) -> Iterator[tuple[Meter, Docmill]]:
+    """One worker behind a meter; without timers, whose times nobody knows."""
     with (
-        storage() as connection,
         Meter(connection).serving() as meter,
         Docmill.started(meter.connection_string, clients, "--only", "queues", "--only", "http") as docmill,
     ):
-        yield connection, meter, docmill
+        yield meter, docmill
 
 
 def _costs() -> dict[int, dict[str, Cost]]:
     """By the number of tasks that a client has."""
     clients = {number: f"bench-{number}" for number in ROWS}
-    with _metered(tuple(clients.values())) as (connection, meter, docmill):
-        docmill.run(2 * len(ROWS))
-        for number, client in clients.items():
-            fill(connection, client, number)
-        return {number: _cost(meter, docmill, client) for number, client in clients.items()}
+    with storage() as connection:
+        with _metered(connection, tuple(clients.values())) as (meter, docmill):
+            docmill.run(2 * len(ROWS))
+            for number, client in clients.items():
+                fill(connection, client, number)
+            looks = {number: _looks(meter, docmill, client) for number, client in clients.items()}
+        return {
+            number: {**looks[number], "a round of the sweep": _sweep(connection, client)}
+            for number, client in clients.items()
+        }
 
 
-def _cost(meter: Meter, docmill: Docmill, client: str) -> dict[str, Cost]:
-    """Of the sweep the dearest round counts."""
+def _looks(meter: Meter, docmill: Docmill, client: str) -> dict[str, Cost]:
+    """At its tasks, by the API. What else the service reads (a key) and does (polls) is left out."""
     task = docmill.core.tasks.page(client, limit=1).items[0]
-    looks = {
+    paths = {
         "a page of the list": f"/api/tasks?limit={PAGE}",
         "a page by status": f"/api/tasks?limit={PAGE}&status=succeeded",
         "a look at a task": f"/api/tasks/{task.task_id}",
     }
-    docmill.get(client, "/api/tasks?limit=1")  # the key is remembered from now on
-    found = {}
-    for name, path in looks.items():
-        passed = meter.during(partial(docmill.get, client, path))
-        found[name] = Cost.of([request for request in passed if request.service == "table"])
-    with _core(meter.connection_string, (client,)) as core:
+    passed = {name: meter.during(partial(docmill.get, client, path)) for name, path in paths.items()}
+    return {name: Cost.of([one for one in each if _TASKS in one.path]) for name, each in passed.items()}
+
+
+_TASKS = "/tasks("
+"""In the paths of requests for rows of that table."""
+
+
+def _sweep(connection: str, client: str) -> Cost:
+    """The dearest of some rounds."""
+    with Meter(connection).serving() as meter, _core(meter.connection_string, (client,)) as core:
         maintenance.sweep(core)  # makes what is missing
-        rounds = [Cost.of(_swept(meter, core)) for _ in range(ROUNDS)]
-    found["a round of the sweep"] = max(rounds, key=lambda cost: (cost.requests, cost.entities))
-    return found
-
-
-def _swept(meter: Meter, core: Core) -> list[Request]:
-    """A worker looks at its queues meanwhile, by requests that only it makes."""
-    passed = meter.during(partial(maintenance.sweep, core))
-    queues = {f"{client}-tasks" for client in core.settings.client_ids} | {"webhook-deliveries"}
-    return [one for one in passed if not any(one.path.endswith(f"/{queue}/messages") for queue in queues)]
+        rounds = [Cost.of(meter.during(partial(maintenance.sweep, core))) for _ in range(ROUNDS)]
+    return max(rounds, key=lambda cost: (cost.requests, cost.entities))
 
 
 def _functions(number: int) -> int:
@@ -146,9 +149,10 @@ def _functions(number: int) -> int:
 
 
 def _polls(number: int) -> float:
-    with _metered(_names(number)) as (_, meter, __):
-        time.sleep(SETTLE_SECONDS)
-        return meter.of(partial(time.sleep, IDLE_SECONDS))["poll in vain"] / IDLE_SECONDS
+    with storage() as connection, _metered(connection, _names(number)) as (meter, _):
+        time.sleep(SETTLE_SECONDS + SETTLE_SECONDS_EACH * number)
+        seconds = IDLE_SECONDS + AFTERWARDS
+        return meter.of(partial(time.sleep, IDLE_SECONDS))["poll in vain"] / seconds
 
 
 def _sweeps(number: int) -> list[int]:
@@ -186,11 +190,15 @@ def _figures(costs: Mapping[int, Mapping[str, Cost]], idle: Mapping[int, Idle]) 
         for name in few
     ]
     most = CLIENTS[-1]
-    dearest = max(idle[most].sweeps) - max(idle[1].sweeps)
+    each = (max(idle[most].sweeps) - max(idle[1].sweeps)) / (most - 1)
+    common = max(idle[1].sweeps) - each
     return [
         *more,
         Figure(
-            "requests of a round of the sweep, for one idle client more", dearest / (most - 1), at_most(3)
+            "requests of a round of the sweep for each idle client",
+            each,
+            at_most(3),
+            f"beside {common:.1f} for all clients together",
         ),
         Figure(
             f"polls a second of {most} idle clients / what the back-off gives",

@@ -67,24 +67,26 @@ class Meter:
 
     def __init__(self, connection_string: str) -> None:
         self._requests: list[Request] = []
-        self._gates = {}
-        self.connection_string = connection_string
-        for service in ("blob", "queue", "table"):
-            found = re.search(rf"{service}Endpoint=([^;]+)", connection_string, re.IGNORECASE)
-            assert found is not None
-            gate = self._gates[service] = _Gate(service, urlsplit(found[1]).port or 80, self._requests)
-            behind, before = f":{gate.behind}/", f":{gate.server_port}/"
-            self.connection_string = self.connection_string.replace(behind, before)
+        self._gates: list[_Gate] = []
+        self.connection_string = re.sub(
+            r"(\w+)Endpoint=http://127\.0\.0\.1:(\d+)", self._before, connection_string
+        )
+
+    def _before(self, endpoint: re.Match[str]) -> str:
+        """The same endpoint with a gate before it."""
+        gate = _Gate(endpoint[1].lower(), int(endpoint[2]), self._requests)
+        self._gates.append(gate)
+        return f"{endpoint[1]}Endpoint=http://127.0.0.1:{gate.server_port}"
 
     @contextmanager
     def serving(self) -> Iterator[Meter]:
-        threads = [threading.Thread(target=gate.serve_forever, daemon=True) for gate in self._gates.values()]
+        threads = [threading.Thread(target=gate.serve_forever, daemon=True) for gate in self._gates]
         for thread in threads:
             thread.start()
         try:
             yield self
         finally:
-            for gate in self._gates.values():
+            for gate in self._gates:
                 gate.shutdown()
                 gate.server_close()
 
