@@ -17,6 +17,7 @@ from shared.storage.credentials import NoToken, identity
 from shared.storage.refusals import advice_on, tell
 
 if TYPE_CHECKING:
+    from azure.core.pipeline.transport import RequestsTransport
     from azure.data.tables import TableServiceClient
     from azure.storage.blob import BlobServiceClient
     from azure.storage.queue import QueueServiceClient
@@ -101,13 +102,23 @@ def is_emulator(settings: Settings) -> bool:
 
 
 def _sending() -> dict[str, Any]:
-    from shared.storage.transport import transport
-
     return {
-        "transport": transport(),
+        "transport": _transport(),
         "connection_timeout": CONNECT_SECONDS,
         "read_timeout": READ_SECONDS,
     }
+
+
+def _transport() -> RequestsTransport:
+    """The SDK's own. What the environment says of certificates is read once: `requests` would look for each
+    request anew, and in .netrc too, whose passwords are not for storage accounts. Proxies depend on the host.
+    """
+    from azure.core.pipeline.transport import RequestsTransport
+    from requests import Session
+
+    found = Session().merge_environment_settings("https://core.windows.net", {}, False, True, None)
+    proxies = found["proxies"].keys() - {"no"}  # NO_PROXY is among them
+    return RequestsTransport(use_env_settings=bool(proxies), connection_verify=found["verify"])
 
 
 def _options(settings: Settings) -> dict[str, Any]:
