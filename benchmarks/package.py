@@ -9,25 +9,27 @@ import importlib.util
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from benchmarks.report import Figure, Report, Table, below
 from local.stack import ROOT
 from tests.infra.package import PACKAGES, as_azd, files
 
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 LIMIT_MB = 650
 """As in tests/system/test_package.py: an instance of Flex Consumption has 0.8 GB for temporary files."""
 SHOWN = 10
-NEEDS = re.compile(r"^[A-Za-z0-9._-]+")
 PURPOSES = {
-    "scipy": "linear assignment and spatial trees in docling-core's and docling's readers of tables",
-    "pandas": "tables of documents, as Docling's readers of Office files, HTML and CSV make them",
+    "pandas": "tables of documents: Docling imports it with its document, whatever is read",
     "docling-parse": "reads PDFs: characters, lines and rules of each page, and its fonts and CMaps",
     "openai": "embeddings and summaries by OpenAI, Azure OpenAI and servers that speak like them",
-    "numpy": "what scipy and pandas stand on; vectors of the local models",
+    "numpy": "what pandas stands on; geometry of pages",
     "lxml": "Office files, HTML and OpenDocument: their XML",
     "cryptography": "webhook secrets at rest, certificates of identities",
     "pillow": "pictures, and pages that OCR reads",
@@ -38,6 +40,7 @@ PURPOSES = {
     "pydantic-core": "settings, payloads, shapes of the API: their validation",
     "tiktoken": "counts tokens",
     "supabase": "the index",
+    "pygments": "colours of docling-core's command line, which nobody calls here",
 }
 DOCMILL = "Docmill itself"
 
@@ -121,16 +124,19 @@ def _plain(name: str) -> str:
 
 def _brought(found: Mapping[str, Distribution]) -> dict[str, str]:
     """Who needs each package, from the line of requirements.txt that begins it, by the shortest way."""
-    asked = [_plain(str(NEEDS.match(line)[0])) for line in _lines()]  # type: ignore[index]
-    ways = {name: [name] for name in asked}
-    waiting = list(ways)
-    while waiting:
-        name = waiting.pop(0)
-        for need in _needs(found[name]) if name in found else ():
-            if need in found and need not in ways:
-                ways[need] = [*ways[name], need]
-                waiting.append(need)
-    return {name: " > ".join(way[:-1]) or "requirements.txt" for name, way in ways.items()}
+    from packaging.requirements import Requirement
+
+    waiting: list[tuple[Requirement, tuple[str, ...]]] = [(Requirement(line), ()) for line in _lines()]
+    ways: dict[str, tuple[str, ...]] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()
+    for asked, way in waiting:  # which grows
+        name, extras = _plain(asked.name), frozenset(asked.extras)
+        if name not in found or (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        ways.setdefault(name, way)
+        waiting += [(need, (*way, name)) for need in _needs(found[name], extras)]
+    return {name: " > ".join(way) or "requirements.txt" for name, way in ways.items()}
 
 
 def _lines() -> list[str]:
@@ -138,9 +144,10 @@ def _lines() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _needs(one: Distribution) -> Iterator[str]:
-    """With those of its extras: which of them were asked for does not matter, since only what is installed
-    counts."""
-    for line in one.requires or ():
-        if name := NEEDS.match(line):
-            yield _plain(name[0])
+def _needs(one: Distribution, extras: Collection[str]) -> Iterator[Requirement]:
+    """With those of the extras that were asked for."""
+    from packaging.requirements import Requirement
+
+    for need in map(Requirement, one.requires or ()):
+        if need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            yield need

@@ -74,7 +74,9 @@ class Table:
 
     def text(self) -> str:
         rows = {name: [*map(shown, row)] for name, row in self.rows.items()}
-        return _aligned(self.title, self.columns, rows)
+        columns = enumerate(zip(*self.rows.values(), strict=True), 1)
+        texts = [place for place, values in columns if all(isinstance(value, str) for value in values)]
+        return _aligned(self.title, self.columns, rows, left=texts)
 
     def data(self) -> dict[str, dict[str, Value]]:
         return {

@@ -95,14 +95,17 @@ def installed(folder: Path, name: str, size: int, *needs: str) -> None:
 
 
 def test_a_package_is_shown_with_what_it_is_for_and_who_brought_it(tmp_path: Path) -> None:
-    installed(tmp_path, "docling_slim", 1_000_000, "pandas (>=2); extra == 'all'")
+    installed(tmp_path, "openai", 1_000_000, "pandas (>=2); extra == 'datalib'")
+    installed(tmp_path, "docling_slim", 1_000_000, "docling-parse; extra == 'format-pdf'", "docling-core")
+    installed(tmp_path, "docling_core", 1_000_000, "pandas")
+    installed(tmp_path, "docling_parse", 1_000_000)
     installed(tmp_path, "pandas", 5_000_000)
     found = package.report(tmp_path)
     (table,) = found.tables
     rows = table.data()
     assert rows["pandas"]["MB"] == pytest.approx(5.0, abs=0.01)
-    assert rows["pandas"]["brought by"] == "docling-slim"
+    assert rows["pandas"]["brought by"] == "docling-slim > docling-core"
     assert rows["docling-slim"]["brought by"] == "requirements.txt"
     assert rows["pandas"]["for"]
     tests = next(figure for figure in found.figures if "tests" in figure.name)
-    assert tests.value == pytest.approx(6.0, abs=0.01)
+    assert tests.value == pytest.approx(9.0, abs=0.01)
