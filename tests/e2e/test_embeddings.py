@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.search import search
-from api.shapes import SearchRequest
+from api.shapes import MatchShape, SearchRequest, SearchShape
 from local.stack import Stack
 from shared.core import Core
 from shared.tasks import TaskStatus
@@ -42,9 +42,13 @@ def ingested(core: Core) -> dict[str, Any]:
     return result
 
 
+def found(core: Core, client: str, question: str) -> list[MatchShape]:
+    answer = search(core, client, SearchRequest(query=question, mode="vector", top_k=3))
+    return SearchShape.model_validate_json(answer.body).matches
+
+
 def best(core: Core, question: str) -> str:
-    answer = search(core, client_of(core), SearchRequest(query=question, mode="vector", top_k=3))
-    return str(answer["matches"][0]["content"])
+    return str(found(core, client_of(core), question)[0].content)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,6 @@ def test_a_change_of_the_local_model_is_a_change_of_the_index(stack: Stack) -> N
         try:
             client, name = client_of(core), result["embedding_model"]
             assert best(core, "Is the mill closed on Sundays?").startswith("The mill")
-            found = search(models, client, SearchRequest(query="mill", mode="vector", top_k=3))
-            assert (name, found) == ("all-minilm-l6-v2-int8", {"matches": []})
+            assert (name, found(models, client, "mill")) == ("all-minilm-l6-v2-int8", [])
         finally:
             models.close()
