@@ -31,11 +31,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Service:
-    """`core`: our own hands on its stores. `environment`: of its processes. `folder`: for temporary files."""
+    """`core`: our own hands on its stores. `environment`: of its processes. `folder`: for temporary files.
+    `database_url`: of Postgres itself, where there is one."""
 
     core: Core
     environment: Mapping[str, str]
     folder: Path
+    database_url: str = ""
 
     @contextmanager
     def worker(
@@ -61,11 +63,13 @@ class Service:
     def client(self, name: str) -> Iterator[httpx.Client]:
         import httpx
 
-        suffix = "" if name == "default" else f"_{name.upper().replace('-', '_')}"
-        key = self.environment[f"DOCMILL_API_KEY{suffix}"]
-        url = self.environment["DOCMILL_URL"]
-        with httpx.Client(base_url=url, headers={"X-API-Key": key}, timeout=60, trust_env=False) as client:
+        url, headers = self.environment["DOCMILL_URL"], {"X-API-Key": self.key(name)}
+        with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
             yield client
+
+    def key(self, client: str) -> str:
+        suffix = "" if client == "default" else f"_{client.upper().replace('-', '_')}"
+        return self.environment[f"DOCMILL_API_KEY{suffix}"]
 
     def wait_until_ready(self) -> None:
         """Until everything that it depends on answers too."""
@@ -115,7 +119,7 @@ def service(clients: Sequence[str] = ("default",), *, index: bool = True) -> Ite
             environment = {**stack.environment(), "CLIENT_IDS": ",".join(clients), "LOG_LEVEL": "WARNING"}
             environment |= credentials(environment, known={})
             with closing(Core(read_settings(environment))) as core:
-                yield Service(core, environment, Path(name))
+                yield Service(core, environment, Path(name), stack.postgres.url)
         finally:
             stack.stop()
 
