@@ -8,6 +8,7 @@ directions in which topics differ, as with real texts, and a little in all direc
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -43,6 +44,12 @@ _VERBS = (
     "repaired inspected painted measured delivered insured rented cleaned moved built tested recorded counted"
     " replaced protected heated cooled lifted weighed stored"
 )
+_QUESTIONS = (
+    "How is the {first} {verb} at the {second}?",
+    "Who has {verb} the {first} near the {third}?",
+    "Which {second} and which {first} were {verb} last year?",
+    "When was the {third} of the {first} {verb}?",
+)
 
 
 @dataclass(frozen=True)
@@ -56,15 +63,9 @@ class Topic:
         first, verb, second, third = self.words
         return f"The {first} is {verb} beside the {second} before the {third} is opened."
 
-    def question(self, number: int) -> str:
-        """The same words for each number, in one of a few sentences."""
+    def question(self, form: int) -> str:
         first, verb, second, third = self.words
-        return (
-            f"How is the {first} {verb} at the {second}?",
-            f"Who has {verb} the {first} near the {third}?",
-            f"Which {second} and which {first} were {verb} last year?",
-            f"When was the {third} of the {first} {verb}?",
-        )[number % 4]
+        return _QUESTIONS[form].format(first=first, verb=verb, second=second, third=third)
 
 
 class Piece(NamedTuple):
@@ -91,10 +92,8 @@ class Part:
     @property
     def documents(self) -> list[tuple[str, int]]:
         """Id and number of chunks of each."""
-        starts = range(0, len(self.contents), CHUNKS_PER_DOCUMENT)
-        return [
-            (self[start].document_id, len(self.contents[start:][:CHUNKS_PER_DOCUMENT])) for start in starts
-        ]
+        chunks = Counter(piece.document_id for piece in self)
+        return list(chunks.items())
 
     def __getitem__(self, row: int) -> Piece:
         document, place = divmod(row, CHUNKS_PER_DOCUMENT)
@@ -122,7 +121,6 @@ class Corpus:
         self._centres = np.array(embed([topic.text for topic in self.topics]), dtype=np.float32)
         self._axes = np.linalg.svd(self._centres - self._centres.mean(axis=0), full_matrices=False)[2][:_AXES]
         self._filler = self._vocabulary()
-        self._asked = 0
 
     def part(self, client: str, size: int) -> Part:
         """Every client has topics of its own choice, many of which others have too."""
@@ -134,9 +132,9 @@ class Corpus:
         return Part(client, _normed(vectors), [self._content(topic) for topic in of_chunk.tolist()])
 
     def question(self) -> str:
-        """Of any topic, whether a client has it or not. The next one is another."""
-        self._asked += 1
-        return self.topics[int(self._random.integers(TOPICS))].question(self._asked)
+        """Of any topic, whether a client has it or not."""
+        topic, form = (int(self._random.integers(count)) for count in (TOPICS, len(_QUESTIONS)))
+        return self.topics[topic].question(form)
 
     def _topic(self) -> Topic:
         first, second, third = self._random.choice(_NOUNS.split(), 3, replace=False).tolist()

@@ -278,6 +278,14 @@ def test_each_usual_length_has_an_index_that_finds_the_nearest(
     assert index_scans(service, name) - before == len(queries)
 
 
+def test_the_indexes_are_built_with_care(database: psycopg.Connection) -> None:
+    """With pgvector's own 64, a large client misses one of a hundred, or two."""
+    built = database.execute(
+        "select c.relname, reloptions from pg_class c join pg_am m on m.oid = c.relam where m.amname = 'hnsw'"
+    ).fetchall()
+    assert dict(built) == {f"chunks_embedding_{length}": ["ef_construction=128"] for length in INDEXED}
+
+
 def index_scans(service: psycopg.Connection, index: str = INDEX) -> int:
     service.execute("select pg_stat_force_next_flush()")
     row = service.execute(

@@ -15,7 +15,7 @@ from local.stack import Stack
 from shared.core import Core
 from shared.settings import read_settings
 
-SIZE = search.Size({"bench-large": 150, "bench-small": 7}, questions=2, documents=1)
+SIZE = search.Size({"bench-large": 150, "bench-small": 7}, questions=2, recalls=3, documents=1)
 INDEXES = "select indexname, indexdef from pg_indexes where tablename = 'chunks' order by indexname"
 
 
