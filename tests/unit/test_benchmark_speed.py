@@ -6,12 +6,10 @@ import http.client
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks import queue, rows
-from benchmarks.chart import Chart, Line
 from benchmarks.meter import Meter, Request
 from local.azurite import ACCOUNT, KEY
 
@@ -82,19 +80,6 @@ def test_ratios_are_of_all_rounds() -> None:
     report = queue._report(seconds, dict.fromkeys(seconds, requests))
     assert [figure.value for figure in report.figures] == [2.0, 1.0, 3.0]
     assert [figure.verdict for figure in report.figures] == ["met", "missed", "met"]
-
-
-def test_a_chart_has_a_point_for_each_value() -> None:
-    lines = [Line("one & all", [(10, 1), (1000, 3), (10000, 2)]), Line("two", [(10, 0)])]
-    root = ElementTree.fromstring(Chart("Growth <>", "rows", "requests", lines).svg())
-    kinds = Counter(element.tag.rpartition("}")[2] for element in root)
-    texts = [element.text for element in root if element.tag.endswith("text")]
-    assert kinds["circle"] == 4
-    assert {"one & all", "two", "10,000", "Growth <>"} <= set(texts)
-
-
-def test_a_chart_of_one_value() -> None:
-    assert "<circle" in Chart("One", "x", "y", [Line("one", [(1, 0)])]).svg()
 
 
 def test_a_copy_of_a_task_has_all_its_rows_under_a_name_of_its_own() -> None:
