@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -113,6 +113,7 @@ def accepted_task(
     payload: BaseModel,
     *,
     task_id: str | None = None,
+    now: datetime | None = None,
 ) -> Task:
     settings = services.settings
     document_of = getattr(payload, "document_of", None)
@@ -120,7 +121,7 @@ def accepted_task(
         client_id,
         submission.task_type,
         submission.payload,
-        utc_now(),
+        now or utc_now(),
         task_id=task_id,
         document_id=document_of(client_id) if document_of else None,
         webhook_url=submission.webhook_url,
