@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from shared import runner
-from shared.messages import TaskMessage, from_wire
+from shared.messages import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, TaskMessage, from_wire, payload_size
 from shared.ports import Row
-from shared.submission import Submission, submit
+from shared.submission import Submission, enqueue, submit
 from shared.tasks import TaskStatus, new_task, utc_now
 from tests.services import MemoryServices, memory_services, registered
 
@@ -148,3 +148,14 @@ def test_a_number_that_no_message_can_hold_is_read_from_the_row(services: Memory
     run(services, message)
     found = services.tasks.get("acme", row.task.task_id)
     assert found is not None and found.task.payload["retry_after"] != found.task.payload["retry_after"]
+
+
+def test_a_message_that_would_be_too_large_goes_without_the_row(services: MemoryServices) -> None:
+    """Small numbers are longer in a message than where they are counted."""
+    payload = {"numbers": [1e-05] * ((MAX_PAYLOAD_BYTES - 30) // 6)}
+    assert payload_size(payload) <= MAX_PAYLOAD_BYTES
+    url = "https://example.com/" + "x" * 2028
+    assert enqueue(services, new_task("acme", "scripted", payload, utc_now(), webhook_url=url), etag="7")
+    (received,) = services.queues.receive("acme-tasks")
+    body = from_wire(received.text)
+    assert len(body) <= MAX_MESSAGE_BYTES and "written" not in json.loads(body)
