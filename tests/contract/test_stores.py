@@ -30,6 +30,7 @@ from shared.ports import (
     TaskStore,
 )
 from shared.settings import read_settings
+from shared.storage.accounts import table_service
 from shared.storage.memory import (
     MemoryBlobStore,
     MemoryDeadLetterStore,
@@ -419,6 +420,26 @@ class TestDeadLetters:
         assert [item.retried_at for item in found] == [None, later]
         assert found[1].model_copy(update={"retried_at": None}) == letter(client, 0)
         assert stores.dead_letters.count_open(client) == 1
+
+
+def test_rows_of_lists_are_of_both_versions(azurite: str) -> None:
+    """Before, they had the outbox: who went back reads it there, and who went on does not show it."""
+    client, task = next(clients), new_task("acme", "ingestion", {}, NOW)
+    task = task.model_copy(update={"client_id": client})
+    settings = read_settings({"AZURE_STORAGE_CONNECTION_STRING": azurite})
+    core = Core(settings)
+    core.prepare()
+    core.tasks.insert(task)
+    with table_service(settings) as service:
+        table = service.get_table_client("tasks")
+        query = "PartitionKey eq @client and RowKey gt 'L|' and RowKey lt 'L|~'"
+        (listed,) = table.query_entities(query, parameters={"client": client})
+        assert listed["events"] == "[]"
+        listed["events"] = table.get_entity(client, f"T|{task.task_id}")["events"]
+        table.update_entity(listed)
+    (shown,) = core.tasks.page(client).items
+    assert shown == task.model_copy(update={"events": ()})
+    core.close()
 
 
 def test_an_account_out_of_reach_is_our_own_error(free_port: int) -> None:
