@@ -85,7 +85,7 @@ class TaskMessage(Value):
             etag = given["etag"]
         except (KeyError, TypeError, ValidationError):
             return None
-        ours = (task.client_id, task.task_id) == (client_id, self.task_id)
+        ours = (task.client_id, task.task_id) == (client_id, self.task_id) and task.created_at.tzinfo
         return (task, etag) if ours and isinstance(etag, str) and _ETAG.fullmatch(etag) else None
 
     def encode(self) -> bytes:

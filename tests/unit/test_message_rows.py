@@ -123,6 +123,12 @@ def test_an_etag_that_would_guard_nothing_is_not_believed(etag: object) -> None:
     assert TaskMessage.decode(json.dumps(forged).encode()).row("acme") is None
 
 
+def test_a_time_without_a_zone_is_not_believed() -> None:
+    """It cannot be compared with ours, and what raises ends on the poison queue, which ends the task."""
+    task = new_task("acme", "scripted", {}, utc_now().replace(tzinfo=None))
+    assert TaskMessage.of(task, "7").row("acme") is None
+
+
 def test_a_copy_of_another_time_runs_with_what_stands_in_the_row(services: MemoryServices) -> None:
     row, message = submitted(services)
     services.tasks.save(row, row.task.model_copy(update={"payload": {"errors": ["DocumentCorrupt"]}}))
