@@ -64,7 +64,10 @@ class Core:
         self._prepared = False
 
     def _part(self, name: str, make: Callable[[], T]) -> T:
-        """Each part once, whichever thread comes first."""
+        """Each part once, whichever thread comes first. One that is there waits for none that is being made,
+        which may take seconds of imports."""
+        if name in (parts := self._parts):
+            return cast(T, parts[name])
         with self._lock:
             if name not in self._parts:
                 self._parts[name] = make()

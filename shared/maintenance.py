@@ -221,7 +221,12 @@ def _bury(services: Services, client_id: str, received: Received) -> None:
     known = services.tasks.get(client_id, message.task_id)
     if known is None:
         # It was given up before it had a row. It gets one now, and is due at the next round.
-        recorded(services, client_id, message, received.id)
+        try:
+            recorded(services, client_id, message, received.id)
+        except DocmillError as error:
+            if error.status >= 500:
+                raise
+            refuse(services, letter_of_message(client_id, body, error, received.id, received.inserted_at))
         return
     row = known
     while not (row.task.final or row.task.leased(utc_now()) or message.seq < row.task.seq):

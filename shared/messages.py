@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -22,6 +23,8 @@ LARGE_PAYLOAD_BYTES = 16 * 1024
 MAX_FINDINGS = 20
 MAX_MESSAGE_BYTES = 48 * 1024
 """A queue message may be 64 KiB on the wire, that is 48 KiB before base64."""
+_ETAG = re.compile(r"[!-)+-~]+")
+"""Of one row as it was at one time: no `*`, which fits all, and nothing that could end a header."""
 
 
 def payload_size(payload: dict[str, Any]) -> int:
@@ -57,7 +60,8 @@ class TaskMessage(Value):
     @classmethod
     def of(cls, task: Task, etag: str | None = None) -> TaskMessage:
         """`etag`: of the row that holds exactly this task."""
-        shown = task.model_dump(mode="json", exclude={"payload"}) if etag else None
+        brought = etag if etag and _exact(task.payload) else None
+        shown = task.model_dump(mode="json", exclude={"payload"}) if brought else None
         return cls(
             task_id=task.task_id,
             task_type=task.task_type,
@@ -67,12 +71,13 @@ class TaskMessage(Value):
             seq=task.seq,
             created_at=task.created_at,
             traceparent=task.traceparent,
-            written={"etag": etag, "task": shown} if etag else None,
+            written={"etag": brought, "task": shown} if brought else None,
         )
 
     def row(self, client_id: str) -> tuple[Task, str] | None:
         """The task and the ETag of its row, for a write that is guarded by it: as long as the row has that
-        ETag, nobody has written it since, and this is what stands there. It may be out of date.
+        ETag, nobody has written it since, and this is what stands there. It may be out of date, or somebody
+        else's invention.
         """
         try:
             given = self.written or {}
@@ -80,8 +85,8 @@ class TaskMessage(Value):
             etag = given["etag"]
         except (KeyError, TypeError, ValidationError):
             return None
-        ours = (task.client_id, task.task_id) == (client_id, self.task_id) and isinstance(etag, str)
-        return (task, etag) if ours else None
+        ours = (task.client_id, task.task_id) == (client_id, self.task_id) and task.created_at.tzinfo
+        return (task, etag) if ours and isinstance(etag, str) and _ETAG.fullmatch(etag) else None
 
     def encode(self) -> bytes:
         return self.model_dump_json(exclude=None if self.written else {"written"}).encode()
@@ -92,6 +97,15 @@ class TaskMessage(Value):
         message = decode_json(cls, body)
         payload_size(message.payload)
         return message
+
+
+def _exact(payload: dict[str, Any]) -> bool:
+    """Whether a message gives it back as it is: JSON has no NaN and no infinity."""
+    try:
+        json.dumps(payload, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 class DeliveryMessage(Value):

@@ -79,20 +79,40 @@ def run(
         message = TaskMessage.decode(body)
         if message.client_id not in {None, client_id}:
             raise InvalidPayload("The message names another client than its queue's.")
-        told = message.row(client_id)
-        row = Row(*told) if told else recorded(services, client_id, message, message_id)
+        again = partial(recorded, services, client_id, message, message_id)
+        row = _brought(services, client_id, message) or again()
+        claimed_at = time.monotonic()
+        claimed = claim(services, row, message.seq, again)
     except DocmillError as error:
         if error.status >= 500:
             raise
         letter = letter_of_message(client_id, body, error, message_id, inserted_at)
         refuse(services, letter)
         return letter
-    claimed_at = time.monotonic()
-    again = partial(recorded, services, client_id, message, message_id)
-    claimed = claim(services, row, message.seq, again)
     if claimed is not None:
         _attempt(services, claimed, claimed_at, terms or Terms())
     return None
+
+
+def _brought(services: Services, client_id: str, message: TaskMessage) -> Row | None:
+    """The row that a message brings, if it is what a submission makes of the same request here.
+
+    Anything else may be another producer's invention, and some of what a row says is acted upon before it is
+    written: an end is told, a letter recorded.
+    """
+    brought = message.row(client_id)
+    if brought is None:
+        return None
+    task, etag = brought
+    wish = _wish(message, message.traceparent)
+    try:
+        payload = submission.parsed(handlers.load(message.task_type), message.payload)
+    except DocmillError:
+        return None
+    made = submission.accepted_task(
+        services, client_id, wish, payload, task_id=task.task_id, now=task.created_at
+    ).model_copy(update={"check_at": task.check_at})
+    return Row(task, etag) if task in (made, made.model_copy(update={"events": ()})) else None
 
 
 def recorded(services: Services, client_id: str, message: TaskMessage, message_id: str) -> Row:
@@ -109,19 +129,22 @@ def _recorded(
     services: Services, client_id: str, message: TaskMessage, message_id: str, traceparent: str | None
 ) -> Row:
     payload = submission.validate(services, message.task_type, message.payload, message.webhook_url)
-    wish = Submission(
-        task_type=message.task_type,
-        payload=message.payload,
-        webhook_url=message.webhook_url,
-        traceparent=traceparent,
-    )
-    task_id = message.task_id or derived_task_id(message_id)
+    wish, task_id = _wish(message, traceparent), message.task_id or derived_task_id(message_id)
     task = submission.accepted_task(services, client_id, wish, payload, task_id=task_id)
     task = task.model_copy(update={"seq": message.seq})
     try:
         return outbox.begin(services, task, services.tasks.insert, unknown=False)
     except RowExists:
         return recorded(services, client_id, message, message_id)
+
+
+def _wish(message: TaskMessage, traceparent: str | None) -> Submission:
+    return Submission(
+        task_type=message.task_type,
+        payload=message.payload,
+        webhook_url=message.webhook_url,
+        traceparent=traceparent,
+    )
 
 
 def refuse(services: Services, letter: DeadLetter) -> None:

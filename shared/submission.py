@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -20,7 +20,13 @@ from shared import outbox
 from shared.errors import Conflict, IdempotencyConflict, RateLimited, StorageUnavailable, Unavailable
 from shared.handler import Handler
 from shared.logs import about
-from shared.messages import LARGE_PAYLOAD_BYTES, TaskMessage, invalid_payload, payload_size
+from shared.messages import (
+    LARGE_PAYLOAD_BYTES,
+    MAX_MESSAGE_BYTES,
+    TaskMessage,
+    invalid_payload,
+    payload_size,
+)
 from shared.names import tasks_queue
 from shared.ports import IdempotencyRecord, RowExists, Services
 from shared.tasks import Task, new_task, utc_now
@@ -113,6 +119,7 @@ def accepted_task(
     payload: BaseModel,
     *,
     task_id: str | None = None,
+    now: datetime | None = None,
 ) -> Task:
     settings = services.settings
     document_of = getattr(payload, "document_of", None)
@@ -120,7 +127,7 @@ def accepted_task(
         client_id,
         submission.task_type,
         submission.payload,
-        utc_now(),
+        now or utc_now(),
         task_id=task_id,
         document_id=document_of(client_id) if document_of else None,
         webhook_url=submission.webhook_url,
@@ -135,8 +142,11 @@ def enqueue(services: Services, task: Task, *, delay: float = 0, etag: str | Non
 
     `etag`: of the row, if it holds exactly this task; it spares the worker a read.
     """
+    body = TaskMessage.of(task, etag).encode()
+    if len(body) > MAX_MESSAGE_BYTES:
+        body = TaskMessage.of(task).encode()
     try:
-        services.queues.put(tasks_queue(task.client_id), TaskMessage.of(task, etag).encode(), delay=delay)
+        services.queues.put(tasks_queue(task.client_id), body, delay=delay)
     except StorageUnavailable:
         log.warning("The queue is out of reach: the sweep will enqueue this task.", extra=about(task))
         return False

@@ -113,11 +113,13 @@ def _transport() -> RequestsTransport:
     """The SDK's own. What the environment says of certificates is read once: `requests` would look for each
     request anew, and in .netrc too, whose passwords are not for storage accounts. Proxies depend on the host.
     """
+    from urllib.request import getproxies
+
     from azure.core.pipeline.transport import RequestsTransport
     from requests import Session
 
     found = Session().merge_environment_settings("https://core.windows.net", {}, False, True, None)
-    proxies = found["proxies"].keys() - {"no"}  # NO_PROXY is among them
+    proxies = getproxies().keys() - {"no"}  # NO_PROXY is among them
     return RequestsTransport(use_env_settings=bool(proxies), connection_verify=found["verify"])
 
 

@@ -68,7 +68,10 @@ def inserted(entity: Entity) -> Operation:
 
 
 def replaced(entity: Entity, etag: str) -> Operation:
-    """If it is still of that ETag."""
+    """If it is still of that ETag. Raises RowChanged for an empty one, which is no row's and would guard
+    nothing."""
+    if not etag:
+        raise RowChanged
     return Operation("PUT", entity, etag)
 
 

@@ -133,7 +133,7 @@ class AzureTaskStore:
     def _current(self, task: Task) -> Task:
         """A running task's heartbeat goes to its T row alone, so its progress is read there."""
         row = self.get(task.client_id, task.task_id) if task.status in HELD else None
-        return row.task.model_copy(update={"events": ()}) if row else task
+        return (row.task if row else task).model_copy(update={"events": ()})
 
     def due(self, client_id: str, now: datetime, limit: int = 200) -> list[str]:
         return self._attended(client_id, limit, condition=f" and check_at le '{stamp(now)}'")
@@ -298,7 +298,8 @@ def _entities(task: Task) -> list[Entity]:
         "payload": json.dumps(task.payload, ensure_ascii=False, separators=(",", ":")),
     }
     events = json.dumps([event.model_dump(mode="json") for event in task.events])
-    truth, listed = {"RowKey": f"T|{task.task_id}", "events": events}, {"RowKey": _listing_key(task)}
+    truth = {"RowKey": f"T|{task.task_id}", "events": events}
+    listed = {"RowKey": _listing_key(task), "events": "[]"}  # the version before this one reads them here
     entities = [{**body, **truth}, {**body, **listed}]
     if task.needs_attention:
         entities.append(_attention(task))
@@ -344,8 +345,9 @@ def _expiry(row_key: str) -> Expiry:
 
 def _task(entity: Entity) -> Task:
     task = json.loads(entity["task"])
-    events = json.loads(entity.get("events", "[]"))
-    return Task.model_validate({**task, "payload": json.loads(entity["payload"]), "events": events})
+    return Task.model_validate(
+        {**task, "payload": json.loads(entity["payload"]), "events": json.loads(entity["events"])}
+    )
 
 
 def _idempotency_entity(client_id: str, record: IdempotencyRecord) -> Entity:

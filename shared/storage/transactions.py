@@ -59,7 +59,7 @@ def send(table: TableClient, operations: Sequence[Operation], **options: Any) ->
     # As a stream: the SDK would try to decode what has several parts, and fail.
     with table._client.send_request(request, stream=True, **options) as response:
         response.read()
-        return _first_etag(response)
+        return _first_etag(response, operations)
 
 
 def _body(boundary: str, table: str, operations: Sequence[Operation]) -> bytes:
@@ -102,7 +102,9 @@ def _keys(entity: Entity) -> str:
 _QUOTE: Final = "'"
 
 
-def _first_etag(response: HttpResponse) -> str:
+def _first_etag(response: HttpResponse, operations: Sequence[Operation]) -> str:
+    """What is deleted has none. An answer without it is an error: a write by no ETag would be guarded by
+    nothing."""
     text = response.text()
     if response.status_code != 202:
         raise _refused(response, response.status_code, text)
@@ -111,6 +113,9 @@ def _first_etag(response: HttpResponse) -> str:
         if not status.startswith("2"):
             raise _refused(response, int(status), part)
     found = _ETAG.search(parts[1]) if parts else None
+    whole = len(parts) == 2 * len(operations) and (found or operations[0].method == "DELETE")
+    if not whole:
+        raise _refused(response, response.status_code, text)
     return found[1] if found else ""
 
 

@@ -30,6 +30,7 @@ from shared.ports import (
     TaskStore,
 )
 from shared.settings import read_settings
+from shared.storage.accounts import table_service
 from shared.storage.memory import (
     MemoryBlobStore,
     MemoryDeadLetterStore,
@@ -38,6 +39,7 @@ from shared.storage.memory import (
     MemoryTaskStore,
 )
 from shared.tasks import Expiry, Task, TaskStatus, new_task
+from tests.storage_proxy import storage_proxy
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 clients = (f"client-{secrets.token_hex(3)}-{number}" for number in itertools.count())
@@ -419,6 +421,43 @@ class TestDeadLetters:
         assert [item.retried_at for item in found] == [None, later]
         assert found[1].model_copy(update={"retried_at": None}) == letter(client, 0)
         assert stores.dead_letters.count_open(client) == 1
+
+
+def test_rows_of_lists_are_of_both_versions(azurite: str) -> None:
+    """Before, they had the outbox: who went back reads it there, and who went on does not show it."""
+    client, task = next(clients), new_task("acme", "ingestion", {}, NOW)
+    task = task.model_copy(update={"client_id": client})
+    settings = read_settings({"AZURE_STORAGE_CONNECTION_STRING": azurite})
+    core = Core(settings)
+    core.prepare()
+    core.tasks.insert(task)
+    with table_service(settings) as service:
+        table = service.get_table_client("tasks")
+        query = "PartitionKey eq @client and RowKey gt 'L|' and RowKey lt 'L|~'"
+        (listed,) = table.query_entities(query, parameters={"client": client})
+        assert listed["events"] == "[]"
+        listed["events"] = table.get_entity(client, f"T|{task.task_id}")["events"]
+        table.update_entity(listed)
+    (shown,) = core.tasks.page(client).items
+    assert shown == task.model_copy(update={"events": ()})
+    core.close()
+
+
+def test_a_tasks_write_whose_answer_was_lost_is_found_again(azurite: str) -> None:
+    """The SDK's retry meets what the first try has written."""
+    client = next(clients)
+    port = int(azurite.partition("TableEndpoint=http://127.0.0.1:")[2].partition("/")[0])
+    with storage_proxy(port) as proxy:
+        connection = azurite.replace(f":{port}/", f":{proxy.port}/")
+        core = Core(read_settings({"AZURE_STORAGE_CONNECTION_STRING": connection}))
+        core.prepare()
+        proxy.losses = 1
+        row = core.tasks.insert(new_task(client, "ingestion", {}, NOW))
+        assert proxy.losses == 0 and row == core.tasks.get(client, row.task.task_id)
+        proxy.losses = 1
+        saved = core.tasks.save(row, row.task.to(TaskStatus.RUNNING, NOW, owner="a"))
+        assert proxy.losses == 0 and saved == core.tasks.get(client, row.task.task_id)
+        core.close()
 
 
 def test_an_account_out_of_reach_is_our_own_error(free_port: int) -> None:

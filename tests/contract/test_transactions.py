@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from shared.settings import read_settings
 from shared.storage.accounts import table_service
 from shared.storage.entities import deleted, inserted, replaced, submit, upserted
 from shared.storage.transactions import send
+from tests.answering import Service, serving
 
 KEYS = ["plain", "it's", "a b", "T|100%", "ключ", "a&b+c;d=e$f@g"]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=60)
@@ -104,3 +106,43 @@ def test_a_wrong_key_is_the_operators_matter(azurite: str) -> None:
     ):
         submit(service.get_table_client("tasks"), [upserted(entity("x"))])
     assert caught.value.advice
+
+
+PART = "\r\n--changeset\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 "
+WRITTEN = f'{PART}204 No Content\r\nETag: W/"1"\r\n\r\n'
+SAS = "sv=2020-12-06&ss=t&srt=sco&sp=rwdlacu&sig=abc%2Bdef%3D"
+
+
+@contextmanager
+def answered(text: str) -> Iterator[tuple[TableClient, Service]]:
+    """A service that answers every transaction so, for who has a shared access signature."""
+    with serving() as service:
+        service.on("POST /$batch", (202, text.encode()))
+        account = f"TableEndpoint={service.url}/;SharedAccessSignature={SAS}"
+        with table_service(read_settings({"AZURE_STORAGE_CONNECTION_STRING": account})) as tables:
+            yield tables.get_table_client("tasks"), service
+
+
+def test_a_signature_goes_along_once_and_in_no_part() -> None:
+    with answered(WRITTEN) as (table, service):
+        assert submit(table, [inserted(entity("x"))]) == 'W/"1"'
+    ((route, _, body),) = service.requests
+    assert route == f"POST /$batch?{SAS}" and b"sig=" not in body
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "<html>", f"{PART}204 No Content\r\n\r\n", f"{PART}204 No Content\r\n\r\n{WRITTEN}", WRITTEN],
+    ids=["nothing", "another's answer", "a part without ETag", "no ETag of the first", "too few parts"],
+)
+def test_an_answer_that_proves_nothing_is_no_success(text: str) -> None:
+    """Whoever took it for one would write the row the next time guarded by no ETag."""
+    with answered(text) as (table, _), pytest.raises(StorageUnavailable):
+        submit(table, [upserted(entity("x")), upserted(entity("y"))])
+
+
+def test_no_etag_is_not_any_etag(table: TableClient) -> None:
+    submit(table, [upserted(entity("guarded", text="one"))])
+    with pytest.raises(RowChanged):
+        submit(table, [replaced(entity("guarded", text="two"), "")])
+    assert found(table, "guarded")["text"] == "one"

@@ -50,3 +50,24 @@ def test_there_is_one_though_many_ask_at_once() -> None:
             assert len(set(pool.map(ask, range(8)))) == 1
     finally:
         sys.setswitchinterval(before)
+
+
+def test_a_part_that_is_there_waits_for_no_other_that_is_being_made() -> None:
+    """The event loop asks for some: it would stand still for everybody."""
+    services = core()
+    audience = services.audience
+    begun, made = threading.Event(), threading.Event()
+
+    def make() -> object:
+        begun.set()
+        return made.wait(60)
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(services._part, "slow", make)
+        begun.wait(60)
+        found = pool.submit(lambda: services.audience)
+        try:
+            assert found.result(10) is audience
+        finally:
+            made.set()
+        assert slow.result(60)

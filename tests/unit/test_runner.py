@@ -759,6 +759,19 @@ def test_a_message_poisoned_before_it_had_a_row_is_not_lost(services: MemoryServ
     assert now_of(services, row.task).status is TaskStatus.SUCCEEDED
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"task_type": "nothing", "payload": {}}', b'{"task_type": "scripted", "payload": {"odd": 1}}']
+)
+def test_a_poisoned_message_that_can_never_work_is_a_dead_letter(
+    services: MemoryServices, body: bytes
+) -> None:
+    message = {**json.loads(body), "task_id": "task-never-works"}
+    poisoned(services, to_wire(json.dumps(message).encode()))
+    maintenance.sweep(services)
+    assert services.queues.depth("acme-tasks-poison") == 0
+    assert len(services.dead_letters.page("acme").items) == 1
+
+
 def test_one_bad_thing_does_not_keep_the_sweep_from_the_others(services: MemoryServices) -> None:
     bad, good = given(services), given(services)
     change(services, bad, check_at=utc_now(), letter={"no": "letter"})
