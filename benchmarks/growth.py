@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WORKERS = (1, 2, 4)
 ROWS = (10, 1_000, 10_000)
 CLIENTS = (1, 20, 200)
-NAPS, NAP_SECONDS = 160, 0.25
+NAPS, NAP_SECONDS = 120, 0.25
 PAGE = 50
 ROUNDS = 5
 """Of the sweep: in so many it looks at everything of an idle client."""

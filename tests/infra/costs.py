@@ -35,9 +35,11 @@ HEARTBEATS = 1
 """Requests to tables for each second that a task runs."""
 EXECUTIONS = 4
 """Of functions, for one document: upload, task, webhook, result."""
-SWEEP_BLOB_WRITES, SWEEP_BLOB_OTHERS, SWEEP_QUEUE, SWEEP_TABLE = 1, 2, 4, 5
-"""Requests of the sweep, each minute, with one client."""
-SWEEPS = HOURS * 60
+SWEEP_ROUNDS = 10
+"""After so many an idle client has been looked at in each way that there is, equally often."""
+SWEEP_BLOB_OTHERS, SWEEP_QUEUE, SWEEP_TABLE = 20, 14, 18
+"""Requests of so many rounds of the sweep, with one client that is idle."""
+SWEEPS = Decimal(HOURS * 60)
 QUERY_ALERTS, METRIC_ALERTS = 9, 3
 AVAILABILITY_TESTS = 3 * HOURS * 12
 """From three places, every five minutes."""
@@ -130,16 +132,17 @@ def lines(pages: int) -> Iterator[Line]:
     runs = SWEEPS + AVAILABILITY_TESTS + documents * EXECUTIONS
     seconds = (SWEEPS + AVAILABILITY_TESTS + documents * (EXECUTIONS - 1)) * SHORTEST_SECONDS
     seconds += documents * TASK_SECONDS
-    table = SWEEPS * SWEEP_TABLE + documents * (TABLE + HEARTBEATS * TASK_SECONDS)
+    rounds = SWEEPS / SWEEP_ROUNDS
+    table = rounds * SWEEP_TABLE + documents * (TABLE + HEARTBEATS * TASK_SECONDS)
     azure = (
         (QUERY_ALERT, Decimal(QUERY_ALERTS)),
         (METRIC_ALERT, Decimal(METRIC_ALERTS)),
         (AVAILABILITY_TEST, Decimal(AVAILABILITY_TESTS)),
         (GB_SECOND, _above(seconds * GIGABYTES, 100_000)),
         (EXECUTION, _above(runs, 250_000) / 1_000_000),
-        (BLOB_WRITE, (SWEEPS * SWEEP_BLOB_WRITES + documents * BLOB_WRITES) / 10_000),
-        (BLOB_OTHER, (SWEEPS * SWEEP_BLOB_OTHERS + documents * BLOB_OTHERS) / 10_000),
-        (QUEUE_REQUEST, (SWEEPS * SWEEP_QUEUE + documents * QUEUE) / 10_000),
+        (BLOB_WRITE, documents * BLOB_WRITES / 10_000),
+        (BLOB_OTHER, (rounds * SWEEP_BLOB_OTHERS + documents * BLOB_OTHERS) / 10_000),
+        (QUEUE_REQUEST, (rounds * SWEEP_QUEUE + documents * QUEUE) / 10_000),
         (TABLE_REQUEST, table / 10_000),
         (BLOB_GB, _gigabytes(pages * (BYTES_OF_FILE + BYTES_MARKDOWN))),
         (LOG_GB, _gigabytes(LOG_BYTES_STANDING + documents * LOG_BYTES)),

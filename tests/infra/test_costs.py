@@ -140,7 +140,8 @@ def test_storage_is_asked_as_often_as_the_arithmetic_says(
             http.post("/api/webhooks", json={"url": receiver.url("/costs")}).raise_for_status()
             maintenance.sweep(core)  # the first one makes the blob of its lock
             requests.taken()
-            maintenance.sweep(core)
+            for _ in range(costs.SWEEP_ROUNDS):
+                maintenance.sweep(core)
             sweep = requests.taken()
             began = time.monotonic()
             ingested(core, http)
@@ -148,7 +149,6 @@ def test_storage_is_asked_as_often_as_the_arithmetic_says(
         assert [request.status for request in receiver.requests] == [204]
 
     assert sweep == {
-        ("blob", "PUT"): costs.SWEEP_BLOB_WRITES,
         ("blob", "LEASE"): costs.SWEEP_BLOB_OTHERS,
         ("queue", "GET"): costs.SWEEP_QUEUE,
         ("tables", "GET"): costs.SWEEP_TABLE,
