@@ -110,17 +110,19 @@ def _sending() -> dict[str, Any]:
 
 
 def _transport() -> RequestsTransport:
-    """The SDK's own. What the environment says of certificates is read once: `requests` would look for each
-    request anew, and in .netrc too, whose passwords are not for storage accounts. Proxies depend on the host.
-    """
+    """The SDK's own. What the environment says is read once, and not with each request, unless it names
+    proxies, which depend on the host."""
     from urllib.request import getproxies
 
     from azure.core.pipeline.transport import RequestsTransport
-    from requests import Session
 
-    found = Session().merge_environment_settings("https://core.windows.net", {}, False, True, None)
-    proxies = getproxies().keys() - {"no"}  # NO_PROXY is among them
-    return RequestsTransport(use_env_settings=bool(proxies), connection_verify=found["verify"])
+    from shared.storage.session import PlainSession
+
+    if getproxies().keys() - {"no"}:  # NO_PROXY is among them
+        return RequestsTransport()
+    session = PlainSession()
+    found = session.merge_environment_settings("https://core.windows.net", {}, False, True, None)
+    return RequestsTransport(session=session, connection_verify=found["verify"])
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shared.settings import read_settings
@@ -26,3 +28,20 @@ def test_an_account_of_any_host_is_reached_by_the_proxy(
         with table_service(read_settings({"AZURE_STORAGE_CONNECTION_STRING": ACCOUNT})) as service:
             assert list(service.list_tables()) == []
     assert len(proxy.requests) == 1
+
+
+def test_what_the_sdk_has_signed_is_sent_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A usual session would put a password from .netrc in place of the signature."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with serving() as storage:
+        storage.on("GET /Tables", (200, {"value": []}))
+        account = f"AccountName=ours;AccountKey=a2V5;TableEndpoint={storage.url}"
+        with table_service(read_settings({"AZURE_STORAGE_CONNECTION_STRING": account})) as service:
+            assert list(service.list_tables()) == []
+    ((_, headers, _),) = storage.requests
+    assert headers["Authorization"].startswith("SharedKey")
