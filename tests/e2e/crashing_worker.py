@@ -12,6 +12,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -84,13 +85,18 @@ def arm(point: Point, number: signal.Signals) -> None:
         calls += matters
         now = matters and calls == point.nth
         if now and not point.after:
-            os.killpg(0, number)
+            strike(number)
         answer = method(*args, **kwargs)
         if now and point.after:
-            os.killpg(0, number)
+            strike(number)
         return answer
 
     setattr(owner, point.method, wrapped)
+
+
+def strike(number: signal.Signals) -> None:
+    os.killpg(0, number)
+    time.sleep(0.3)  # another thread may be the one that takes the signal: this one must not go on meanwhile
 
 
 def functions() -> None:
