@@ -119,7 +119,7 @@ def _looks(meter: Meter, docmill: Docmill, client: str) -> dict[str, Cost]:
     task = docmill.core.tasks.page(client, limit=1).items[0]
     paths = {
         "a page of the list": f"/api/tasks?limit={PAGE}",
-        "a page by status": f"/api/tasks?limit={PAGE}&status=succeeded",
+        "a page by a status that none has": f"/api/tasks?limit={PAGE}&status=failed",
         "a look at a task": f"/api/tasks/{task.task_id}",
     }
     passed = {name: meter.during(partial(docmill.get, client, path)) for name, path in paths.items()}

@@ -15,10 +15,16 @@ from requests import PreparedRequest, Response, Session
 class PlainSession(Session):
     """For when the environment names no proxy."""
 
-    def request(self, method: str, url: str, **options: Any) -> Response:  # type: ignore[override]
-        prepared, given = PreparedRequest(), {name: options.pop(name, None) for name in _CONTENT}
-        prepared.prepare(method, url, **given)
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Any = None,
+        data: Any = None,
+        files: Any = None,
+        **options: Any,
+    ) -> Response:
+        prepared = PreparedRequest()
+        prepared.prepare(method, url, headers=headers, data=data, files=files)
         return self.send(prepared, **{**options, "proxies": {}})
-
-
-_CONTENT = ("headers", "data", "files")

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.docmill import Docmill
+from benchmarks.growth import Cost
 from benchmarks.meter import Meter
+from benchmarks.rows import fill
+from shared import maintenance
 from shared.audience import KEPT_SECONDS
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
@@ -67,3 +70,37 @@ def test_each_request_of_a_task_is_listed(meter: Meter, docmill: Docmill) -> Non
         del found[kind]
     assert {kind: found[kind] / TASKS for kind in found} == dict(expected)
     assert KEPT_SECONDS >= 5  # or the tasks above are further apart than that
+
+
+FEW, MANY, LIMIT = 40, 400, 20
+SWEEPS = 10
+"""After so many an idle client has been looked at in each way equally often."""
+
+
+def costs(meter: Meter, docmill: Docmill, task_id: str) -> dict[str, Cost]:
+    """Of looks at the client's tasks: requests to their table, and entities in the answers."""
+    client = docmill.clients[0]
+    looks = {
+        "list": partial(docmill.get, client, f"/api/tasks?limit={LIMIT}"),
+        "status": partial(docmill.get, client, f"/api/tasks/{task_id}"),
+        "sweeps": lambda: [maintenance.sweep(docmill.core) for _ in range(SWEEPS)],
+    }
+    passed = {name: meter.during(look) for name, look in looks.items()}
+    return {name: Cost.of([one for one in each if "/tasks(" in one.path]) for name, each in passed.items()}
+
+
+def test_a_look_costs_the_same_however_many_tasks_there_are(
+    azurite: str, meter: Meter, docmill: Docmill
+) -> None:
+    docmill.run(1)
+    client = docmill.clients[0]
+    task = docmill.core.tasks.page(client, limit=1).items[0]
+    found = []
+    for number in (FEW, MANY):
+        fill(azurite, client, number)
+        found.append(costs(meter, docmill, task.task_id))
+    few, many = found
+    assert few == many
+    # One entity more than a page has says whether there is another. Nothing is due, so a sweep finds nothing.
+    assert (many["list"], many["status"]) == (Cost(1, LIMIT + 1), Cost(1, 1))
+    assert many["sweeps"].entities == 0 and many["sweeps"].requests > 0

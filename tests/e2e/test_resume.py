@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -118,6 +119,19 @@ def test_a_provider_that_bears_little_is_asked_less(core: Core, model: ModelServ
     assert model.refused <= 12
     listed = core.documents.chunks(client_of(core), str(done.document_id), limit=500)
     assert [chunk.chunk_index for chunk in listed.items] == [*range(500)]
+
+
+@several_at_once
+def test_a_document_costs_a_request_for_each_batch_and_none_when_it_comes_again(
+    core: Core, model: ModelServer
+) -> None:
+    chunks = result_of(core, attempted(core, ingest(core, ledger(200))))["chunks"]
+    batches = math.ceil(chunks / EMBEDDINGS)
+    assert batches > 1
+    assert (len(model.requests), model.texts) == (batches, chunks)
+    again = result_of(core, attempted(core, ingest(core, ledger(200))))
+    assert (again["chunks"], again["chunks_reused"]) == (chunks, chunks)
+    assert (len(model.requests), model.texts) == (batches, chunks)
 
 
 @several_at_once
